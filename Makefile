@@ -1,0 +1,60 @@
+# Vafa. `make` alone lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help run test check proto format lint types bench migrate lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(INSTALLED): requirements.lock pyproject.toml client/pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e client -e .
+	@touch $@
+
+run: $(INSTALLED) ## Start the suite here, load the sample if it is new, print its figures, serve
+	@$(BIN)/vafa up --sample
+
+test: $(INSTALLED) ## Run all tests
+	@$(BIN)/python -m pytest
+
+check: $(INSTALLED) ## Run all that CI runs: lint, types, contract, tests
+	@$(MAKE) --no-print-directory lint types test
+
+proto: $(INSTALLED) ## Renew the stubs in client/ from proto/
+	@$(BIN)/buf format -w proto
+	@$(BIN)/python scripts/contract.py generate
+
+format: $(INSTALLED) ## Format the code and the contract
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/buf format -w proto
+
+lint: $(INSTALLED) ## Check style, imports and the contract
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/contract.py lint
+	@$(BIN)/python scripts/contract.py check
+	@$(BIN)/python scripts/contract.py breaking
+
+types: $(INSTALLED) ## Check types
+	@$(BIN)/mypy
+
+bench: $(INSTALLED) ## Measure, and print tables with ratios
+	@$(BIN)/python -m bench
+
+migrate: $(INSTALLED) ## Bring the databases of the services to the present schema
+	@$(BIN)/vafa migrate
+
+lock: $(INSTALLED) ## Renew requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml client/pyproject.toml --extra dev --universal \
+		--python-version 3.11 --no-emit-package vafa --no-emit-package vafa-server \
+		--generate-hashes --no-annotate --no-emit-index-url --no-header --quiet -o requirements.lock
+
+clean: ## Remove what was built here, but not the data
+	@rm -rf .venv .build .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,170 @@
+"""The asyncio client of a suite: as the blocking one, with calls that are awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import grpc
+from google.longrunning import operations_pb2, operations_pb2_grpc
+
+from vafa import access, operations
+from vafa.aio_interceptors import StreamInterceptor, UnaryInterceptor
+from vafa.contacts.v1.contacts_pb2_grpc import ContactServiceStub
+from vafa.contacts.v1.interactions_pb2_grpc import InteractionServiceStub
+from vafa.events.v1.events_pb2_grpc import EventServiceStub
+from vafa.gateway.v1.customers_pb2_grpc import CustomerServiceStub
+from vafa.loyalty.v1.ledger_pb2_grpc import LedgerServiceStub
+from vafa.loyalty.v1.members_pb2_grpc import MemberServiceStub
+from vafa.loyalty.v1.orders_pb2_grpc import OrderServiceStub
+from vafa.loyalty.v1.programs_pb2_grpc import ProgramServiceStub
+from vafa.policy import CHANNEL_OPTIONS
+
+if TYPE_CHECKING:
+    from vafa.contacts.v1.contacts_pb2_grpc import ContactServiceAsyncStub
+    from vafa.contacts.v1.interactions_pb2_grpc import InteractionServiceAsyncStub
+    from vafa.events.v1.events_pb2_grpc import EventServiceAsyncStub
+    from vafa.gateway.v1.customers_pb2_grpc import CustomerServiceAsyncStub
+    from vafa.loyalty.v1.ledger_pb2_grpc import LedgerServiceAsyncStub
+    from vafa.loyalty.v1.members_pb2_grpc import MemberServiceAsyncStub
+    from vafa.loyalty.v1.orders_pb2_grpc import OrderServiceAsyncStub
+    from vafa.loyalty.v1.programs_pb2_grpc import ProgramServiceAsyncStub
+
+
+class Suite:
+    """The services of a suite, each as its generated stub, within one event loop.
+
+    Its calls have what those of vafa.Suite have. A stream that is left early goes on in the
+    background until its call is cancelled or the suite is closed. A call that the caller
+    cancels raises asyncio.CancelledError.
+    """
+
+    def __init__(
+        self,
+        addresses: access.Addresses,
+        token: Callable[[], str] | None,
+        tls: grpc.ChannelCredentials | None,
+    ) -> None:
+        self._addresses = addresses
+        self._interceptors = (UnaryInterceptor(token), StreamInterceptor(token))
+        self._tls = tls
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    @cached_property
+    def contacts(self) -> ContactServiceAsyncStub:
+        """The contacts of the business."""
+        return ContactServiceStub(self._channel("contacts"))
+
+    @cached_property
+    def interactions(self) -> InteractionServiceAsyncStub:
+        """What passed between the business and its contacts."""
+        return InteractionServiceStub(self._channel("contacts"))
+
+    @cached_property
+    def programs(self) -> ProgramServiceAsyncStub:
+        """The loyalty programmes."""
+        return ProgramServiceStub(self._channel("loyalty"))
+
+    @cached_property
+    def members(self) -> MemberServiceAsyncStub:
+        """The members of the programmes."""
+        return MemberServiceStub(self._channel("loyalty"))
+
+    @cached_property
+    def orders(self) -> OrderServiceAsyncStub:
+        """The orders of the members."""
+        return OrderServiceStub(self._channel("loyalty"))
+
+    @cached_property
+    def ledger(self) -> LedgerServiceAsyncStub:
+        """The points of the members."""
+        return LedgerServiceStub(self._channel("loyalty"))
+
+    @cached_property
+    def customers(self) -> CustomerServiceAsyncStub:
+        """All that the suite knows of a customer."""
+        return CustomerServiceStub(self._channel("gateway"))
+
+    def events(self, service: str) -> EventServiceAsyncStub:
+        """Return the feed of a service, such as `contacts`."""
+        return EventServiceStub(self._channel(service))
+
+    def operations(self, service: str) -> operations_pb2_grpc.OperationsStub:
+        """Return the long-running operations of a service, such as `loyalty`."""
+        return operations_pb2_grpc.OperationsStub(self._channel(service))
+
+    async def wait(self, operation: operations_pb2.Operation, timeout_seconds: float) -> Any:
+        """Return the response message of the operation as soon as it has ended.
+
+        Raises what the operation failed with, and DeadlineExceeded if it has not ended after
+        timeout_seconds; it goes on then, and may be waited for again.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        delays_seconds = operations.poll_delays_seconds()
+        while not operation.done:
+            stub = self.operations(operations.service_of(operation))
+            await asyncio.sleep(max(min(next(delays_seconds), deadline - time.monotonic()), 0.0))
+            remaining_seconds = deadline - time.monotonic()
+            if remaining_seconds <= 0:
+                raise operations.still_running(operation, timeout_seconds)
+            operation = await stub.GetOperation(
+                operations_pb2.GetOperationRequest(name=operation.name), timeout=remaining_seconds
+            )
+        return operations.result_of(operation)
+
+    async def close(self) -> None:
+        """Close the connections. Calls that are under way are cancelled."""
+        for channel in self._channels.values():
+            await channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def _channel(self, service: str) -> grpc.aio.Channel:
+        # Made at first use, since gRPC ties a channel to the event loop that runs then.
+        address = access.address_of(self._addresses, service)
+        if address not in self._channels:
+            self._channels[address] = self._open(address)
+        return self._channels[address]
+
+    def _open(self, address: str) -> grpc.aio.Channel:
+        if self._tls is None:
+            return grpc.aio.insecure_channel(
+                address, CHANNEL_OPTIONS, interceptors=self._interceptors
+            )
+        return grpc.aio.secure_channel(
+            address, self._tls, CHANNEL_OPTIONS, interceptors=self._interceptors
+        )
+
+
+def connect(
+    addresses: access.Addresses,
+    *,
+    token: access.Token | None = None,
+    token_file: str | os.PathLike[str] | None = None,
+    tls: grpc.ChannelCredentials | None = None,
+) -> Suite:
+    """Return the suite at these addresses: one for each of its services by name, or one for all.
+
+    Tokens last minutes: a callable is asked for one at each call, in the context of the caller,
+    so that it can pass on the token of the call that is being served; a file is read again when
+    it has changed. Calls go in plain text unless `tls` is given.
+    """
+    return Suite(addresses, access.token_source(token, token_file), tls)
+
+
+def connect_local(data_directory: str | os.PathLike[str] | None = None) -> Suite:
+    """Return the suite that `vafa up` runs on this machine, with the rights of its operator.
+
+    It is found by its data directory: the one given, or else $VAFA_DATA_DIRECTORY, or else
+    `.vafa`. FileNotFoundError if no suite runs there.
+    """
+    addresses, token_file = access.local_suite(data_directory)
+    return connect(addresses, token_file=token_file)

@@ -1,0 +1,1 @@
+"""What every service does alike. It knows no business noun."""

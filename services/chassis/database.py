@@ -1,0 +1,299 @@
+"""The doors to the database: read, get, snapshot, write, bulk. There is no other.
+
+Calls are asynchronous at the edge; the work is plain functions over a connection, run on
+lanes of threads, each thread with a connection of its own.
+"""
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import structlog
+from google.protobuf.message import Message
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import QueuePool
+
+from services.chassis import errors
+from services.chassis.call import Call
+from services.chassis.metrics import Metrics
+from services.chassis.resource import Resource, get
+from services.chassis.schema import ChassisTables
+from services.chassis.settings import ServiceSettings
+from services.chassis.transaction import RunAgain, Transaction
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Message)
+log = structlog.get_logger()
+
+# Serialization failure, deadlock, lock not available, statement cancelled, the server going
+# away: the same command may succeed when it is run again.
+TRANSIENT_SQLSTATES = frozenset({"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03"})
+ATTEMPTS = 3
+
+
+class Lane:
+    """Threads for one kind of work, and a bounded queue before them."""
+
+    def __init__(self, name: str, threads: int, waiting_limit: int, metrics: Metrics) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._threads = threads
+        self._limit = threads + waiting_limit
+        self._present = 0
+        self._size, self._in_use, self._waiting, self._wait = metrics.lane(name)
+        self._size.set(threads)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run the work on a thread of the lane; raises Overloaded if too much waits already."""
+        if self._present >= self._limit:
+            raise errors.Overloaded("too many calls wait", retry_delay_seconds=0.5)
+        self._count(1)
+        asked = time.monotonic()
+
+        def timed() -> T:
+            self._wait.observe(time.monotonic() - asked)
+            return work()
+
+        future = self._executor.submit(timed)
+        loop = asyncio.get_running_loop()
+        # Counted when the work ends, which is later than a caller who gives up.
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._count, -1))
+        return await asyncio.wrap_future(future)
+
+    def _count(self, change: int) -> None:
+        self._present += change
+        self._in_use.set(min(self._present, self._threads))
+        self._waiting.set(max(0, self._present - self._threads))
+
+    def close(self) -> None:
+        """End the threads once their work is done."""
+        self._executor.shutdown(wait=True)
+
+
+@dataclass(frozen=True)
+class Store:
+    """Who a database is; see the table `store`."""
+
+    epoch: str
+    page_token_key: bytes
+
+
+class Database:
+    """One service's database."""
+
+    def __init__(self, settings: ServiceSettings, tables: ChassisTables, metrics: Metrics) -> None:
+        self.tables = tables
+        self._settings = settings
+        self._metrics = metrics
+        self._committed: Callable[[], None] = lambda: None
+        self._store: Store | None = None
+        self.is_sqlite = settings.database_url.startswith("sqlite")
+        writers = 1 if self.is_sqlite else settings.writer_connections
+        waiting = settings.waiting_calls
+        self._lanes = {
+            "read": Lane("read", settings.reader_connections, waiting, metrics),
+            "write": Lane("write", writers, waiting, metrics),
+            "bulk": Lane("bulk", 1, waiting, metrics),
+            # Numbers events and looks after the database; never behind a long bulk.
+            "upkeep": Lane("upkeep", 1, waiting, metrics),
+        }
+        self._reader = self._engine(settings.reader_connections + 2, "BEGIN")
+        self._writer = self._engine(writers + 2, "BEGIN IMMEDIATE")
+
+    def _engine(self, size: int, sqlite_begin: str) -> Engine:
+        settings = self._settings
+        arguments: dict[str, Any] = {}
+        if not self.is_sqlite:
+            arguments["prepare_threshold"] = settings.prepare_threshold or None
+            arguments["connect_timeout"] = 3
+        engine = create_engine(
+            settings.database_url,
+            connect_args=arguments,
+            poolclass=QueuePool,
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=2,
+            # A connection that the server dropped is found when it is used; see _transact.
+            pool_recycle=1800,
+        )
+        if self.is_sqlite:
+            _prepare_sqlite(engine, sqlite_begin)
+        return engine
+
+    @property
+    def store(self) -> Store:
+        """Who this database is; known once the service is open."""
+        if self._store is None:
+            raise RuntimeError("the database is not open")
+        return self._store
+
+    async def open(self, committed: Callable[[], None]) -> None:
+        """Learn who the database is; committed is called on the loop after each commit."""
+        table = self.tables.store
+        query = select(table.c.epoch, table.c.page_token_key)
+        row = await self.upkeep(lambda c: c.execute(query).one())
+        self._store = Store(epoch=row.epoch, page_token_key=row.page_token_key)
+        self._committed = committed
+
+    def close(self) -> None:
+        """End all work and close all connections."""
+        for lane in self._lanes.values():
+            lane.close()
+        self._reader.dispose()
+        self._writer.dispose()
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run reads, each statement over the state of its own moment."""
+        return await self._lanes["read"].run(functools.partial(self._autocommit, work))
+
+    async def get(self, resource: Resource[M], name: str) -> M:
+        """Return a live resource by its name; raises ResourceNotFound."""
+        return await self.read(lambda c: resource.to_message(get(c, resource, name)))
+
+    async def snapshot(self, work: Callable[[Connection], T]) -> T:
+        """Run reads that all see one state of the database."""
+        return await self._lanes["read"].run(functools.partial(self._repeatable, work))
+
+    async def bulk_snapshot(self, work: Callable[[Connection], T]) -> T:
+        """Run long reads that all see one state, apart from the calls that wait for an answer."""
+        return await self._lanes["bulk"].run(functools.partial(self._repeatable, work))
+
+    async def write(self, call: Call, work: Callable[[Transaction], M]) -> M:
+        """Run one command in one transaction, and store its answer under its request_id.
+
+        A repeat gets the stored answer; another payload raises RequestIdReused. A Refusal
+        rolls back and is not stored. Work may run again after a failure that will pass, so
+        it touches no clock, network or log; raises Unavailable when that does not help.
+        """
+        commit = functools.partial(self._command, call, work)
+        answer, was_stored = await self._lanes["write"].run(commit)
+        if was_stored:
+            call.replayed = True
+            self._metrics.idempotency_hits.inc()
+        else:
+            self._committed()
+        return answer
+
+    async def bulk(self, work: Callable[[Transaction], T]) -> T:
+        """Run one chunk of long work in one transaction, apart from the calls that wait."""
+        result = await self._lanes["bulk"].run(functools.partial(self._transact, work, None))
+        self._committed()
+        return result
+
+    async def upkeep(self, work: Callable[[Connection], T]) -> T:
+        """Run the chassis's own work in one transaction."""
+
+        def run(transaction: Transaction) -> T:
+            return work(transaction.connection)
+
+        return await self._lanes["upkeep"].run(functools.partial(self._transact, run, None))
+
+    def _autocommit(self, work: Callable[[Connection], T]) -> T:
+        def once() -> T:
+            with self._reader.connect() as connection:
+                return work(connection.execution_options(isolation_level="AUTOCOMMIT"))
+
+        return _again(once, time.monotonic() + self._settings.statement_timeout_seconds)
+
+    def _repeatable(self, work: Callable[[Connection], T]) -> T:
+        def once() -> T:
+            with self._reader.connect() as connection:
+                if not self.is_sqlite:
+                    connection = connection.execution_options(
+                        isolation_level="REPEATABLE READ", postgresql_readonly=True
+                    )
+                with connection.begin():
+                    return work(connection)
+
+        return _again(once, time.monotonic() + self._settings.statement_timeout_seconds)
+
+    def _command(self, call: Call, work: Callable[[Transaction], M]) -> tuple[M, bool]:
+        def answer(transaction: Transaction) -> tuple[M, bool]:
+            stored = transaction.claim(call)
+            if stored is not None:
+                return call.method.response_class.FromString(stored), True  # type: ignore[return-value]
+            response = work(transaction)
+            transaction.store_answer(call, response.SerializeToString())
+            return response, False
+
+        return self._transact(answer, call)
+
+    def _transact(self, work: Callable[[Transaction], T], call: Call | None) -> T:
+        limit = self._settings.statement_timeout_seconds
+
+        def once() -> T:
+            with self._writer.connect() as connection, connection.begin():
+                if not self.is_sqlite:
+                    self._bound_time(connection, call)
+                transaction = Transaction(connection, self.tables, call)
+                result = work(transaction)
+                transaction.finish(number_events_now=self.is_sqlite)
+                return result
+
+        return _again(once, call.ends_at if call else time.monotonic() + limit)
+
+    def _bound_time(self, connection: Connection, call: Call | None) -> None:
+        """Let no transaction wait or idle for long, so that a frozen replica frees the others."""
+        settings = self._settings
+        statement_seconds = settings.statement_timeout_seconds
+        if call is not None:
+            statement_seconds = max(0.001, min(statement_seconds, call.remaining_seconds()))
+        bounds = {
+            "lock_timeout": settings.lock_timeout_seconds,
+            "statement_timeout": statement_seconds,
+            "idle_in_transaction_session_timeout": max(1.0, 2 * settings.lock_timeout_seconds),
+        }
+        milliseconds = {name: str(round(value * 1000)) for name, value in bounds.items()}
+        connection.execute(
+            select(*(func.set_config(name, value, True) for name, value in milliseconds.items()))
+        )
+
+
+def _prepare_sqlite(engine: Engine, begin: str) -> None:
+    """Take transactions out of the driver's hands: it begins too late to be safe."""
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql(begin)
+
+
+def _is_transient(error: DBAPIError) -> bool:
+    """Whether the same work may succeed if it is run again.
+
+    A connection lost during the commit counts too: what was committed is found by its
+    request_id when the command runs again.
+    """
+    if error.connection_invalidated or getattr(error.orig, "sqlstate", None) in TRANSIENT_SQLSTATES:
+        return True
+    text = str(error.orig)
+    return isinstance(error, OperationalError) and (
+        "database is locked" in text or "connection" in text or "timeout" in text
+    )
+
+
+def _again(once: Callable[[], T], ends_at: float) -> T:
+    """Run once, and again after a failure that will pass, until the deadline at most."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return once()
+        except (DBAPIError, RunAgain) as error:
+            if isinstance(error, DBAPIError) and not _is_transient(error):
+                raise
+            log.warning("database_transient", attempt=attempt, kind=type(error).__name__)
+            if attempt == ATTEMPTS or time.monotonic() >= ends_at:
+                text = "the database could not be reached in time; repeat with the same request_id"
+                raise errors.Unavailable(text, retry_delay_seconds=1) from error
+            time.sleep(0.02 * attempt)
+    raise AssertionError

@@ -1,0 +1,230 @@
+"""Refusals: what went wrong, as the caller is told. Handlers raise; one place renders.
+
+A refusal class names a reason of the contract, so that a reason nobody declared cannot be
+given. Its text and metadata never hold personal data.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+from google.rpc import error_details_pb2, status_pb2
+
+from vafa.api.v1 import error_reason_pb2
+
+Violations = Sequence[tuple[str, str]]
+
+
+class Refusal(Exception):
+    """An expected failure of a call: nothing was changed.
+
+    `violations` are pairs of the path of a field and what is wrong with it.
+    """
+
+    reasons: ClassVar[EnumTypeWrapper] = error_reason_pb2.ErrorReason  # type: ignore[assignment]
+    code: ClassVar[grpc.StatusCode]
+    reason: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        if "reason" in cls.__dict__:
+            cls.reasons.Value(cls.reason)
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        violations: Violations = (),
+        retry_delay_seconds: float | None = None,
+        **metadata: str | int,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.violations = tuple(violations)
+        self.retry_delay_seconds = retry_delay_seconds
+        self.metadata = {key: str(value) for key, value in metadata.items()}
+
+    def under(self, prefix: str) -> "Refusal":
+        """Return this refusal with its fields placed under prefix, such as `requests[3].`."""
+        self.violations = tuple((prefix + field, text) for field, text in self.violations)
+        return self
+
+    def to_status(self) -> status_pb2.Status:
+        """Return the refusal as it travels: one ErrorInfo, then what else there is to say."""
+        domain = self.reasons.DESCRIPTOR.file.package
+        details: list[any_pb2.Any] = []
+
+        def add(detail: object) -> None:
+            packed = any_pb2.Any()
+            packed.Pack(detail)  # type: ignore[arg-type]
+            details.append(packed)
+
+        add(error_details_pb2.ErrorInfo(reason=self.reason, domain=domain, metadata=self.metadata))
+        if self.violations:
+            field_violation = error_details_pb2.BadRequest.FieldViolation
+            add(
+                error_details_pb2.BadRequest(
+                    field_violations=[
+                        field_violation(field=field, description=text)
+                        for field, text in self.violations
+                    ]
+                )
+            )
+        if self.retry_delay_seconds is not None:
+            delay = duration_pb2.Duration()
+            delay.FromNanoseconds(int(self.retry_delay_seconds * 1e9))
+            add(error_details_pb2.RetryInfo(retry_delay=delay))
+        return status_pb2.Status(code=self.code.value[0], message=self.message, details=details)
+
+
+class MalformedMessage(Refusal):
+    """The bytes are not a message of the expected type."""
+
+    code, reason = grpc.StatusCode.INVALID_ARGUMENT, "MALFORMED_MESSAGE"
+
+
+class InvalidField(Refusal):
+    """Fields break their bounds."""
+
+    code, reason = grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"
+
+
+class Unauthenticated(Refusal):
+    """No token, or one that was not accepted."""
+
+    code, reason = grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"
+
+
+class PermissionDenied(Refusal):
+    """The caller's roles do not grant the permission."""
+
+    code, reason = grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"
+
+
+class DeadlineExceeded(Refusal):
+    """The deadline passed before the answer."""
+
+    code, reason = grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"
+
+
+class Unavailable(Refusal):
+    """Something that the call needs could not be reached in time; safe to repeat."""
+
+    code, reason = grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE"
+
+
+class Overloaded(Refusal):
+    """More calls wait than may wait."""
+
+    code, reason = grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"
+
+
+class Internal(Refusal):
+    """A defect of ours; the text says nothing of it."""
+
+    code, reason = grpc.StatusCode.INTERNAL, "INTERNAL"
+
+
+class RequestIdReused(Refusal):
+    """The request_id stands for another payload."""
+
+    code, reason = grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED"
+
+
+class MethodUnknown(Refusal):
+    """The service has no such method."""
+
+    code, reason = grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN"
+
+
+class ResourceNotFound(Refusal):
+    """No such resource, or it is deleted."""
+
+    code, reason = grpc.StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"
+
+    def __init__(self, resource: str) -> None:
+        super().__init__(f"{resource} was not found", resource=resource)
+
+
+class ResourceAlreadyExists(Refusal):
+    """The id is taken."""
+
+    code, reason = grpc.StatusCode.ALREADY_EXISTS, "RESOURCE_ALREADY_EXISTS"
+
+    def __init__(self, resource: str) -> None:
+        super().__init__(f"{resource} exists already", resource=resource)
+
+
+class EtagMismatch(Refusal):
+    """Somebody else wrote first."""
+
+    code, reason = grpc.StatusCode.ABORTED, "ETAG_MISMATCH"
+
+    def __init__(self, resource: str) -> None:
+        text = f"{resource} has changed since its etag was read"
+        super().__init__(text, resource=resource)
+
+
+class ResourceDeleted(Refusal):
+    """The resource is deleted; undelete it first."""
+
+    code, reason = grpc.StatusCode.FAILED_PRECONDITION, "RESOURCE_DELETED"
+
+    def __init__(self, resource: str) -> None:
+        super().__init__(f"{resource} is deleted", resource=resource)
+
+
+class ResourceNotDeleted(Refusal):
+    """There is nothing to undelete."""
+
+    code, reason = grpc.StatusCode.FAILED_PRECONDITION, "RESOURCE_NOT_DELETED"
+
+    def __init__(self, resource: str) -> None:
+        super().__init__(f"{resource} is not deleted", resource=resource)
+
+
+class PageTokenInvalid(Refusal):
+    """The page token was not made for this list."""
+
+    code, reason = grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID"
+
+    def __init__(self) -> None:
+        text = "not a token of this list with this filter and order"
+        super().__init__("the page token is not valid", violations=[("page_token", text)])
+
+
+class FilterInvalid(Refusal):
+    """The filter cannot be read."""
+
+    code, reason = grpc.StatusCode.INVALID_ARGUMENT, "FILTER_INVALID"
+
+
+class OrderByInvalid(Refusal):
+    """The order cannot be read."""
+
+    code, reason = grpc.StatusCode.INVALID_ARGUMENT, "ORDER_BY_INVALID"
+
+
+class UpdateMaskInvalid(Refusal):
+    """The update mask names what callers do not set."""
+
+    code, reason = grpc.StatusCode.INVALID_ARGUMENT, "UPDATE_MASK_INVALID"
+
+
+class FieldImmutable(Refusal):
+    """An immutable field would change."""
+
+    code, reason = grpc.StatusCode.INVALID_ARGUMENT, "FIELD_IMMUTABLE"
+
+
+class CursorExpired(Refusal):
+    """The cursor belongs to another epoch, or to events that are no longer kept."""
+
+    code, reason = grpc.StatusCode.OUT_OF_RANGE, "CURSOR_EXPIRED"
+
+
+class OperationCancelled(Refusal):
+    """The long-running operation was cancelled before it ended."""
+
+    code, reason = grpc.StatusCode.CANCELLED, "OPERATION_CANCELLED"

@@ -1,0 +1,134 @@
+"""Filters as conditions of SQL."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, ColumnElement, and_, exists, literal, not_, or_
+
+from services.chassis.filters import (
+    OPERATORS,
+    And,
+    Comparison,
+    Expression,
+    FieldType,
+    FilterField,
+    Not,
+    Or,
+    Presence,
+)
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A column of the row itself. Text has the collation "C"; null is a field that is not set."""
+
+    column: ColumnElement[Any]
+
+
+@dataclass(frozen=True)
+class Related:
+    """A column of the rows of another table that belong to the row.
+
+    `on` joins them to the row. `key` is the column that holds the keys of a map.
+    """
+
+    on: ColumnElement[bool]
+    value: Column[Any]
+    key: Column[Any] | None = None
+
+
+def to_sql(expression: Expression, bindings: Mapping[str, Scalar | Related]) -> ColumnElement[bool]:
+    """Return the condition, which is true or false and never null. Bindings are keyed by path.
+
+    Raises KeyError for a field without a binding, and TypeError for a map bound without keys.
+    """
+    return _condition(expression, bindings, negated=False)
+
+
+def _condition(
+    expression: Expression, bindings: Mapping[str, Scalar | Related], *, negated: bool
+) -> ColumnElement[bool]:
+    match expression:
+        case Not(term):
+            return _condition(term, bindings, negated=not negated)
+        case And(terms) | Or(terms):
+            # SQLite before 3.46 has a parser stack of 100, on which every NOT waits for its
+            # end and every term for the parentheses after it: so negate the leaves alone, and
+            # write the deepest term first.
+            deepest_first = sorted(terms, key=_depth, reverse=True)
+            conditions = [_condition(term, bindings, negated=negated) for term in deepest_first]
+            return (or_ if isinstance(expression, And) is negated else and_)(*conditions)
+        case Comparison() | Presence():
+            holds = _leaf(expression, bindings[expression.field.path])
+            return not_(holds) if negated else holds
+
+
+def _depth(expression: Expression) -> int:
+    match expression:
+        case And(terms) | Or(terms):
+            return 1 + max(_depth(term) for term in terms)
+        case Not(term):
+            return _depth(term)
+        case _:
+            return 0
+
+
+def _leaf(leaf: Comparison | Presence, binding: Scalar | Related) -> ColumnElement[bool]:
+    is_map = leaf.field.path.endswith(".*")
+    if isinstance(binding, Scalar):
+        if is_map:
+            raise TypeError(f"{leaf.field.path} is bound to one column")
+        return _holds(leaf, binding.column)
+    conditions = [binding.on]
+    if is_map:
+        if binding.key is None:
+            raise TypeError(f"{leaf.field.path} is bound without its keys")
+        if leaf.key is not None:
+            conditions.append(binding.key == leaf.key)
+    if not is_map or isinstance(leaf, Comparison):
+        conditions.append(_holds(leaf, binding.value))
+    table = binding.value.table
+    return exists().select_from(table).where(*conditions).correlate_except(table)
+
+
+def _holds(leaf: Comparison | Presence, column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition on one column: false, not null, where the column is null."""
+    there = column.is_not(None)
+    if isinstance(leaf, Presence):
+        return and_(there, _is_not_zero(leaf.field, column))
+    if leaf.prefix:
+        return and_(there, *_begins_with(column, str(leaf.value)))
+    value: Any = leaf.value
+    if leaf.field.type is FieldType.INTEGER:
+        # The column may be narrower than the number.
+        value = literal(value, BigInteger())
+    return and_(there, OPERATORS[leaf.operator](column, value))
+
+
+def _is_not_zero(field: FilterField, column: ColumnElement[Any]) -> ColumnElement[bool]:
+    match field.type:
+        case FieldType.TEXT:
+            return column != ""
+        case FieldType.BOOLEAN:
+            return column.is_(True)
+        case FieldType.INTEGER | FieldType.ENUM:
+            return column != 0
+        case FieldType.TIME:
+            return column.is_not(None)
+
+
+def _begins_with(column: ColumnElement[Any], prefix: str) -> list[ColumnElement[bool]]:
+    """Return the range of the texts with the prefix, which an index serves, as LIKE may not."""
+    following = _next_prefix(prefix)
+    return [column >= prefix] + ([column < following] if following else [])
+
+
+def _next_prefix(prefix: str) -> str:
+    """Return the least text above all that begin with the prefix; empty if there is none."""
+    kept = prefix.rstrip("\U0010ffff")
+    if not kept:
+        return ""
+    code = ord(kept[-1]) + 1
+    # No text holds a surrogate.
+    return kept[:-1] + chr(0xE000 if code == 0xD800 else code)

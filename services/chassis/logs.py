@@ -1,0 +1,66 @@
+"""Logs: one JSON object a line on standard output, without personal data."""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+from google.protobuf.message import Message
+
+
+def redacted(message: Message) -> Message:
+    """Return a copy of a message without the fields that the contract marks debug_redact."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    _redact(copy)
+    return copy
+
+
+def _redact(message: Message) -> None:
+    for field, value in message.ListFields():
+        if field.GetOptions().debug_redact:
+            message.ClearField(field.name)
+        elif field.message_type is None or field.message_type.GetOptions().map_entry:
+            continue
+        elif field.is_repeated:
+            for item in value:
+                _redact(item)
+        else:
+            _redact(value)
+
+
+def _redact_messages(
+    _logger: object, _name: str, fields: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    for key, value in fields.items():
+        if isinstance(value, Message):
+            fields[key] = str(redacted(value))
+    return fields
+
+
+def configure_logs(service: str, level: str) -> None:
+    """Write the logs of this process as JSON lines, those of libraries among them."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        _redact_messages,
+        structlog.processors.format_exc_info,
+    ]
+    render = structlog.processors.JSONRenderer(ensure_ascii=False)
+    structlog.configure(
+        processors=[*shared, render],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(process=service)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

@@ -1,0 +1,237 @@
+"""Long-running operations (AIP-151): started by a call, run apart from it, asked for later."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from google.longrunning import operations_pb2
+from google.protobuf import any_pb2, empty_pb2
+from google.protobuf.message import Message
+from google.rpc import status_pb2
+from sqlalchemy import Connection, select, update
+
+from services.chassis import errors
+from services.chassis.call import Call
+from services.chassis.database import Database
+from services.chassis.identifiers import id_of, new_uid
+from services.chassis.pages import DEFAULT_SIZE, LARGEST_SIZE, Cursor
+from services.chassis.policy import Method
+from services.chassis.rows import Row, insert_rows
+from services.chassis.transaction import Transaction
+
+LEASE_SECONDS = 15
+RENEW_SECONDS = 3
+log = structlog.get_logger()
+
+Progress = Callable[[Message], None]
+# Does the work of an operation and returns its response; tells its metadata as it goes.
+Runner = Callable[[Any, Progress], Awaitable[Message]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of operation: the request that starts it, and what runs it."""
+
+    request_class: type[Message]
+    run: Runner
+
+
+class Operations:
+    """Starts operations, runs them, and takes over those whose runner died."""
+
+    def __init__(self, service: str, database: Database, kinds: Mapping[str, Kind]) -> None:
+        self._prefix = f"operations/{service}-"
+        self._database = database
+        self._kinds = kinds
+        self._table = database.tables.operations
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    def start(
+        self, transaction: Transaction, kind: str, request: Message, metadata: Message
+    ) -> operations_pb2.Operation:
+        """Record an operation in the transaction of the call that starts it."""
+        row = {
+            "id": id_of(new_uid()),
+            "kind": kind,
+            "principal": transaction.principal,
+            "request": request.SerializeToString(),
+            "progress": _packed(metadata),
+            "error": None,
+            "response": None,
+            "done": False,
+            "cancel_requested": False,
+            "create_time": transaction.now,
+            # Already old: whoever looks first takes it up.
+            "lease_time": transaction.now - timedelta(seconds=2 * LEASE_SECONDS),
+        }
+        insert_rows(transaction.connection, self._table, [row])
+        return self._message(row)
+
+    async def run(self) -> None:
+        """Take up operations that nobody runs, until cancelled."""
+        while True:
+            try:
+                while (row := await self._database.upkeep(self._take)) is not None:
+                    task = asyncio.create_task(self._carry_out(row))
+                    self._running[row["id"]] = task
+                    task.add_done_callback(lambda _, id_=row["id"]: self._running.pop(id_, None))
+            except errors.Refusal as refusal:
+                log.warning("operations_wait", reason=refusal.reason)
+            await asyncio.sleep(0.2)
+
+    def _take(self, connection: Connection) -> Row | None:
+        """Take the lease of one operation that has none; None if there is none."""
+        table, now = self._table, datetime.now(UTC)
+        lost = now - timedelta(seconds=LEASE_SECONDS)
+        waiting = (table.c.done.is_(False), table.c.lease_time < lost)
+        row = connection.execute(select(table).where(*waiting).limit(1)).mappings().one_or_none()
+        if row is None or row["id"] in self._running:
+            return None
+        lease = update(table).where(table.c.id == row["id"], *waiting).values(lease_time=now)
+        return dict(row) if connection.execute(lease).rowcount else None
+
+    async def _carry_out(self, row: Row) -> None:
+        kind = self._kinds[row["kind"]]
+        latest: list[bytes] = [row["progress"]]
+        request = kind.request_class.FromString(row["request"])
+        work = asyncio.ensure_future(kind.run(request, lambda m: latest.append(_packed(m))))
+        outcome: dict[str, Any] = {"done": True}
+        try:
+            while not work.done():
+                await asyncio.wait([work], timeout=RENEW_SECONDS)
+                if await self._renew(row["id"], latest[-1]):
+                    work.cancel()
+            outcome["response"] = _packed(work.result())
+        except asyncio.CancelledError:
+            if not work.cancelled():
+                # The service stops: let another take it up.
+                work.cancel()
+                raise
+            refusal: errors.Refusal = errors.OperationCancelled("the operation was cancelled")
+            outcome["error"] = refusal.to_status().SerializeToString()
+        except errors.Refusal as error:
+            outcome["error"] = error.to_status().SerializeToString()
+        except Exception:
+            log.exception("operation_failed", operation=row["id"])
+            refusal = errors.Internal("a defect of the service")
+            outcome["error"] = refusal.to_status().SerializeToString()
+        outcome["progress"] = latest[-1]
+        table = self._table
+        end = update(table).where(table.c.id == row["id"]).values(outcome)
+        await self._database.upkeep(lambda c: c.execute(end).rowcount)
+
+    async def _renew(self, id_: str, progress: bytes) -> bool:
+        """Renew the lease and tell the progress; return whether to cancel."""
+        table = self._table
+        values = {"lease_time": datetime.now(UTC), "progress": progress}
+        renewal = update(table).where(table.c.id == id_).values(values)
+        asked = renewal.returning(table.c.cancel_requested)
+        return await self._database.upkeep(lambda c: bool(c.execute(asked).scalar_one()))
+
+    def _message(self, row: Row) -> operations_pb2.Operation:
+        message = operations_pb2.Operation(name=self._prefix + row["id"], done=row["done"])
+        message.metadata.ParseFromString(row["progress"])
+        if row["error"] is not None:
+            message.error.CopyFrom(status_pb2.Status.FromString(row["error"]))
+        elif row["response"] is not None:
+            message.response.ParseFromString(row["response"])
+        return message
+
+    def _id(self, name: str) -> str:
+        if not name.startswith(self._prefix):
+            raise errors.ResourceNotFound(name)
+        return name.removeprefix(self._prefix)
+
+    async def GetOperation(
+        self, request: operations_pb2.GetOperationRequest, _call: Call
+    ) -> operations_pb2.Operation:
+        """Answer how an operation stands."""
+        query = select(self._table).where(self._table.c.id == self._id(request.name))
+        row = await self._database.read(lambda c: c.execute(query).mappings().one_or_none())
+        if row is None:
+            raise errors.ResourceNotFound(request.name)
+        return self._message(row)
+
+    async def WaitOperation(
+        self, request: operations_pb2.WaitOperationRequest, call: Call
+    ) -> operations_pb2.Operation:
+        """Answer once the operation has ended, or shortly before the deadline."""
+        ask = operations_pb2.GetOperationRequest(name=request.name)
+        seconds = call.remaining_seconds() - 0.2
+        if request.HasField("timeout"):
+            seconds = min(seconds, request.timeout.ToTimedelta().total_seconds())
+        ends_at = asyncio.get_running_loop().time() + seconds
+        while True:
+            operation = await self.GetOperation(ask, call)
+            if operation.done or asyncio.get_running_loop().time() >= ends_at:
+                return operation
+            await asyncio.sleep(0.1)
+
+    async def ListOperations(
+        self, request: operations_pb2.ListOperationsRequest, _call: Call
+    ) -> operations_pb2.ListOperationsResponse:
+        """Answer a page of operations, the latest first; it takes no filter."""
+        if request.filter:
+            problem = "operations are listed without a filter"
+            raise errors.FilterInvalid(problem, violations=[("filter", problem)])
+        table = self._table
+        cursor = Cursor(self._database.store.page_token_key, ("operations",))
+        size = min(request.page_size or DEFAULT_SIZE, LARGEST_SIZE)
+        query = select(table).order_by(table.c.id.desc()).limit(size + 1)
+        if request.page_token:
+            query = query.where(table.c.id < cursor.read(request.page_token, [table.c.id])[0])
+        rows = await self._database.read(lambda c: c.execute(query).mappings().all())
+        token = cursor.write([rows[size - 1]["id"]]) if len(rows) > size else ""
+        return operations_pb2.ListOperationsResponse(
+            operations=[self._message(row) for row in rows[:size]], next_page_token=token
+        )
+
+    async def CancelOperation(
+        self, request: operations_pb2.CancelOperationRequest, call: Call
+    ) -> empty_pb2.Empty:
+        """Ask an operation to end; one that has ended stays as it is."""
+        table, id_ = self._table, self._id(request.name)
+
+        def work(transaction: Transaction) -> empty_pb2.Empty:
+            change = update(table).where(table.c.id == id_).values(cancel_requested=True)
+            if not transaction.connection.execute(change).rowcount:
+                raise errors.ResourceNotFound(request.name)
+            return empty_pb2.Empty()
+
+        return await self._database.write(call, work)
+
+
+def _packed(message: Message) -> bytes:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed.SerializeToString()
+
+
+def operations_methods() -> tuple[Method, ...]:
+    """Return the methods of google.longrunning.Operations that are served, with their policy:
+    that contract is not ours and carries none.
+    """
+    service = operations_pb2.DESCRIPTOR.services_by_name["Operations"]
+    policies = {
+        "GetOperation": ("operations.read", 5.0, False),
+        "ListOperations": ("operations.read", 10.0, False),
+        "WaitOperation": ("operations.read", 60.0, False),
+        "CancelOperation": ("operations.write", 5.0, True),
+    }
+    failures = {
+        "ListOperations": frozenset({"FILTER_INVALID", "PAGE_TOKEN_INVALID"}),
+    }
+    not_found = frozenset({"RESOURCE_NOT_FOUND"})
+    return tuple(
+        Method(
+            descriptor=service.methods_by_name[name],
+            permission=permission,
+            deadline_seconds=seconds,
+            writes=writes,
+            failures=failures.get(name, not_found),
+        )
+        for name, (permission, seconds, writes) in policies.items()
+    )

@@ -1,0 +1,76 @@
+"""The policy of each method, read from the descriptors of the contract."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from vafa.api.v1 import policy_pb2
+
+
+class PolicyMissing(Exception):
+    """A method of the contract states no complete policy: it cannot be served."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method as it is served."""
+
+    descriptor: MethodDescriptor
+    permission: str
+    deadline_seconds: float
+    writes: bool
+    failures: frozenset[str]
+
+    @property
+    def service(self) -> str:
+        """The full name of the service, such as `vafa.contacts.v1.ContactService`."""
+        return str(self.descriptor.containing_service.full_name)
+
+    @property
+    def name(self) -> str:
+        """The name of the method, such as `GetContact`."""
+        return str(self.descriptor.name)
+
+    @cached_property
+    def path(self) -> str:
+        """The path by which it is called, such as `/vafa.contacts.v1.ContactService/GetContact`."""
+        return f"/{self.service}/{self.name}"
+
+    @cached_property
+    def request_class(self) -> type[Message]:
+        """The class of its request."""
+        return GetMessageClass(self.descriptor.input_type)
+
+    @cached_property
+    def response_class(self) -> type[Message]:
+        """The class of its response."""
+        return GetMessageClass(self.descriptor.output_type)
+
+    @cached_property
+    def has_request_id(self) -> bool:
+        """Whether its request has a request_id."""
+        return "request_id" in self.descriptor.input_type.fields_by_name
+
+
+def method_of(descriptor: MethodDescriptor) -> Method:
+    """Return the method with its stated policy; raises PolicyMissing without a whole one."""
+    policy = descriptor.GetOptions().Extensions[policy_pb2.policy]
+    seconds = policy.deadline.seconds + policy.deadline.nanos / 1e9
+    stated = policy.permission and policy.effect and policy.failures
+    if not stated or seconds <= 0:
+        raise PolicyMissing(f"{descriptor.full_name} states no complete policy")
+    return Method(
+        descriptor=descriptor,
+        permission=policy.permission,
+        deadline_seconds=seconds,
+        writes=policy.effect == policy_pb2.EFFECT_WRITE,
+        failures=frozenset(policy.failures) - {"NONE"},
+    )
+
+
+def methods_of(service: ServiceDescriptor) -> tuple[Method, ...]:
+    """Return the methods of a service in the order of the contract."""
+    return tuple(method_of(descriptor) for descriptor in service.methods)

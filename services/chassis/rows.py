@@ -1,0 +1,95 @@
+"""Types and statements that are the same on SQLite and PostgreSQL."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Dialect,
+    Integer,
+    RowMapping,
+    String,
+    Table,
+    bindparam,
+    types,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Row = Mapping[str, Any]
+
+
+class UtcTime(types.TypeDecorator[datetime]):
+    """An instant in UTC, to the microsecond: timestamptz, or microseconds on SQLite."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> types.TypeEngine[Any]:
+        """Pick the type of the database."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(BigInteger())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Give the database an instant; a time without a zone is a defect."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone")
+        if dialect.name == "postgresql":
+            return value
+        return (value - EPOCH) // timedelta(microseconds=1)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Take an instant from the database."""
+        if value is None:
+            return None
+        if dialect.name == "postgresql":
+            return value.astimezone(UTC)  # type: ignore[no-any-return]
+        return EPOCH + timedelta(microseconds=value)
+
+
+# Text that is compared code point by code point, as Python and SQLite compare it.
+Text = String().with_variant(String(collation="C"), "postgresql")
+Json = types.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+# A number that the database gives, rising. SQLite counts only a plain INTEGER key.
+Serial = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert the rows; does nothing for none."""
+    if rows:
+        connection.execute(table.insert(), rows)
+
+
+def insert_new_rows(
+    connection: Connection, table: Table, rows: Sequence[Row], returning: Sequence[Column[Any]]
+) -> list[RowMapping]:
+    """Insert the rows whose keys are free; return the columns asked for of those inserted."""
+    if not rows:
+        return []
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table).on_conflict_do_nothing().returning(*returning)
+    return list(connection.execute(statement, rows).mappings())
+
+
+def update_rows(
+    connection: Connection, table: Table, keys: Sequence[str], rows: Sequence[Row]
+) -> None:
+    """Set the other columns of each row where the key columns match; rows are alike in shape."""
+    if rows:
+        statement = table.update()
+        for key in keys:
+            statement = statement.where(table.c[key] == bindparam(f"key_{key}"))
+        statement = statement.values(
+            {name: bindparam(name) for name in rows[0] if name not in keys}
+        )
+        renamed = [
+            {(f"key_{name}" if name in keys else name): value for name, value in row.items()}
+            for row in rows
+        ]
+        connection.execute(statement, renamed)

@@ -1,0 +1,47 @@
+"""Settings: from the environment or a `.env` file, each with a default that works on a laptop."""
+
+from pathlib import Path
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    """The settings that every service has. A service's environment prefix is
+    `VAFA_{SERVICE}_`, such as `VAFA_CONTACTS_DATABASE_URL`.
+    """
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    # sqlite:///file or postgresql+psycopg://user@host/name
+    database_url: str
+    listen: str
+    metrics_listen: str
+    # Who issues the tokens, for whom, and the keys to check them by.
+    token_issuer: str = "vafa-local"  # noqa: S105
+    token_audience: str = "vafa"  # noqa: S105
+    jwks_file: Path = Path(".vafa/keys/jwks.json")
+    roles_file: Path = Path(__file__).parent.parent / "roles.json"
+    # The service's own token, for calls of its own accord. It is read anew when it changes.
+    token_file: Path | None = None
+    reflection: bool = True
+    log_level: str = "INFO"
+    # Where to send traces; none by default.
+    otlp_endpoint: str = ""
+
+    reader_connections: PositiveInt = 8
+    # SQLite has one writer whatever stands here.
+    writer_connections: PositiveInt = 4
+    waiting_calls: PositiveInt = 1000
+    concurrent_calls: PositiveInt = 2000
+    lock_timeout_seconds: PositiveFloat = 0.5
+    statement_timeout_seconds: PositiveFloat = 15
+    # 0 turns server-side prepared statements off, for a pooler that cannot keep them.
+    prepare_threshold: NonNegativeInt = 5
+    sequence_interval_seconds: PositiveFloat = 0.1
+    event_retention_days: PositiveFloat = 30
+    idempotency_retention_days: PositiveFloat = 7
+    max_message_bytes: PositiveInt = 4 * 1024 * 1024
+
+    drain_delay_seconds: NonNegativeFloat = 10
+    stop_grace_seconds: NonNegativeFloat = 25

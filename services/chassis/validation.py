@@ -1,0 +1,90 @@
+"""Checks a request against the bounds that the contract states for its fields."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from protovalidate import Validator
+
+from services.chassis import errors
+
+_validator = Validator()
+
+
+def check(request: Message, raw: bytes) -> None:
+    """Raise InvalidField for every field that breaks its bounds, all at once.
+
+    A resource beside an update mask need not be whole: what it leaves out is checked by
+    check_resource, once it is known what it comes to.
+    """
+    violations = [
+        (_path(violation.proto.field), violation.proto.message)
+        for violation in _validator.collect_violations(request)
+        if not _is_left_out(request, violation.proto.field)
+    ]
+    # PostgreSQL cannot hold NUL in text and SQLite can; so nobody may.
+    if b"\0" in raw:
+        violations += [(path, "holds a NUL character") for path in _nul_paths(request, "")]
+    _refuse(violations)
+
+
+def check_resource(resource: Message) -> None:
+    """Raise InvalidField for every field of a whole resource that breaks its bounds."""
+    found = _validator.collect_violations(resource)
+    _refuse([(_path(one.proto.field), one.proto.message) for one in found])
+
+
+def _refuse(violations: list[tuple[str, str]]) -> None:
+    if violations:
+        text = "; ".join(f"{path}: {problem}" for path, problem in violations[:3])
+        raise errors.InvalidField(text, violations=violations)
+
+
+def _is_left_out(request: Any, field_path: Any) -> bool:
+    """Whether the field is one that a resource beside an update mask does not give."""
+    elements = list(field_path.elements) if field_path else []
+    message = request
+    for element, inner in pairwise(elements):
+        value = getattr(message, element.field_name)
+        if "update_mask" in message.DESCRIPTOR.fields_by_name and isinstance(value, Message):
+            return inner.field_name not in {field.name for field, _ in value.ListFields()}
+        message = value[element.subscript.value] if element.subscript is not None else value
+        if not isinstance(message, Message):
+            return False
+    return False
+
+
+def _path(field_path: Any) -> str:
+    """Render a path as a caller writes it: `requests[3].contact.phones[0].number`."""
+    parts: list[str] = []
+    for element in field_path.elements if field_path else ():
+        parts.append(("." if parts else "") + element.field_name)
+        subscript = element.subscript
+        if subscript is not None:
+            parts.append(f"[{subscript.value}]")
+    return "".join(parts)
+
+
+def _nul_paths(message: Message, prefix: str) -> Iterator[str]:
+    for field, value in message.ListFields():
+        path = prefix + field.name
+        for place, item in _items(field, value):
+            if isinstance(item, str):
+                if "\0" in item:
+                    yield path + place
+            elif isinstance(item, Message):
+                yield from _nul_paths(item, f"{path}{place}.")
+
+
+def _items(field: FieldDescriptor, value: Any) -> Iterator[tuple[str, Any]]:
+    if not field.is_repeated:
+        yield "", value
+    elif field.message_type and field.message_type.GetOptions().map_entry:
+        for key, item in value.items():
+            yield "", key
+            yield f"[{key!r}]", item
+    else:
+        for index, item in enumerate(value):
+            yield f"[{index}]", item

@@ -1,0 +1,83 @@
+"""The hand-written SQL of the contacts service."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, select, tuple_
+
+from services.chassis.rows import Row
+from services.contacts.rules.names import prefix_end
+from services.contacts.schema import (
+    contact_emails,
+    contact_external_ids,
+    contact_name_parts,
+    contact_phones,
+    contacts,
+)
+
+Lookup = Callable[[Connection], list[Row]]
+
+# How many contacts may share a key before the rest is not counted.
+COUNTED = 100
+
+
+def find_by_email(connection: Connection, address_key: str) -> list[Row]:
+    """Return the live contacts that have the e-mail address, at most 100."""
+    return _find(connection, contact_emails.c.contact_id, contact_emails.c.address_key, address_key)
+
+
+def find_by_phone(connection: Connection, number: str) -> list[Row]:
+    """Return the live contacts that have the phone number, at most 100."""
+    return _find(connection, contact_phones.c.contact_id, contact_phones.c.number, number)
+
+
+def _find(
+    connection: Connection, owner: ColumnElement[Any], key: ColumnElement[Any], value: str
+) -> list[Row]:
+    query = (
+        select(contacts)
+        .join(owner.table, owner == contacts.c.contact_id)  # type: ignore[attr-defined]
+        .where(key == value, contacts.c.delete_time.is_(None))
+        .order_by(contacts.c.create_time, contacts.c.contact_id)
+        .limit(COUNTED)
+    )
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def find_by_external_ids(
+    connection: Connection, external_ids: Sequence[tuple[str, str]], *, lock: bool = False
+) -> dict[tuple[str, str], Row]:
+    """Return the contacts, live or deleted, by those of the external ids that they have.
+
+    Locks them, if asked, in the order of their ids, as every transaction here does.
+    """
+    key = tuple_(contact_external_ids.c.system, contact_external_ids.c.value)
+    owners = connection.execute(
+        select(contact_external_ids).where(key.in_(external_ids))
+    ).mappings()
+    owner_of = {(row["system"], row["value"]): row["contact_id"] for row in owners}
+    query = (
+        select(contacts)
+        .where(contacts.c.contact_id.in_(set(owner_of.values())))
+        .order_by(contacts.c.contact_id)
+    )
+    if lock:
+        query = query.with_for_update(key_share=True)
+    rows = {row["contact_id"]: dict(row) for row in connection.execute(query).mappings()}
+    return {external_id: rows[owner] for external_id, owner in owner_of.items()}
+
+
+def find_live_by_external_id(connection: Connection, external_id: tuple[str, str]) -> list[Row]:
+    """Return the live contact that has the external id, if there is one."""
+    found = find_by_external_ids(connection, [external_id]).values()
+    return [row for row in found if row["delete_time"] is None]
+
+
+def select_by_name(words: Sequence[str]) -> Select[Any]:
+    """Return the select of contacts in whose names every word occurs."""
+    part = contact_name_parts.c.part
+    query = select(contacts)
+    for word in words:
+        found = select(contact_name_parts.c.contact_id).where(part >= word, part < prefix_end(word))
+        query = query.where(contacts.c.contact_id.in_(found))
+    return query

@@ -1,0 +1,17 @@
+"""The settings of the gateway."""
+
+from pydantic_settings import SettingsConfigDict
+
+from services.chassis.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Read from `VAFA_GATEWAY_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="VAFA_GATEWAY_", extra="ignore", frozen=True)
+
+    database_url: str = "sqlite:///.vafa/gateway.db"
+    listen: str = "127.0.0.1:7100"
+    metrics_listen: str = "127.0.0.1:7200"
+    contacts_address: str = "127.0.0.1:7101"
+    loyalty_address: str = "127.0.0.1:7102"
