@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
 import structlog
@@ -62,12 +62,12 @@ class Chain:
                 async for part in self._serve_stream(method, implementation, raw, context):
                     yield part
 
-            return grpc.unary_stream_rpc_method_handler(stream)  # type: ignore[arg-type]
+            return grpc.unary_stream_rpc_method_handler(stream)
 
         async def unary(raw: bytes, context: Context) -> bytes:
             return await self._serve_unary(method, implementation, raw, context)
 
-        return grpc.unary_unary_rpc_method_handler(unary)  # type: ignore[arg-type]
+        return grpc.unary_unary_rpc_method_handler(unary)
 
     def unknown_handler(self) -> grpc.RpcMethodHandler[Any, Any]:
         """Return the handler of all paths that no method has."""
@@ -76,7 +76,7 @@ class Chain:
             self._metrics.unknown_method()
             await _abort(context, errors.MethodUnknown("there is no such method"), [])
 
-        return grpc.unary_unary_rpc_method_handler(unary)  # type: ignore[arg-type]
+        return grpc.unary_unary_rpc_method_handler(unary)
 
     async def _serve_unary(
         self, method: Method, implementation: Unary, raw: bytes, context: Context
@@ -84,7 +84,7 @@ class Chain:
         outcome = Outcome()
         self._metrics.started(method)
         try:
-            with self._span(method.path, context.invocation_metadata() or ()):
+            with self._span(method.path, tuple(context.invocation_metadata() or ())):
                 seconds = self._seconds(method, context)
                 async with asyncio.timeout(seconds):
                     request, call = self._admit(method, raw, context, seconds, outcome)
@@ -120,7 +120,7 @@ class Chain:
 
     @staticmethod
     def _seconds(method: Method, context: Context) -> float:
-        remaining = context.time_remaining()
+        remaining = cast("float | None", context.time_remaining())
         if remaining is None:
             return method.deadline_seconds
         return max(0.0, min(method.deadline_seconds, remaining - MARGIN_SECONDS))
@@ -138,9 +138,10 @@ class Chain:
         except DecodeError as error:
             text = f"the bytes are not a {method.descriptor.input_type.full_name}"
             raise errors.MalformedMessage(text) from error
+        validation.check(request, raw)
+        # Only now is it known to be fit for a trailer and a log.
         if method.has_request_id:
             outcome.request_id = request.request_id or outcome.request_id  # type: ignore[attr-defined]
-        validation.check(request, raw)
         self._metrics.received(method)
         return request, Call(
             method=method,

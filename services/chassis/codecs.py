@@ -1,6 +1,6 @@
 """How one field of a message lies in the columns of a row."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date
 from typing import Any
@@ -77,13 +77,14 @@ def json(column: AnyColumn) -> Codec:
 
     def read(row: Row, message: Message, field: str) -> None:
         value = row[column.name]
-        if not value:
+        if value is None:
             return
         target = getattr(message, field)
         if isinstance(value, list):
             for item in value:
                 json_format.ParseDict(item, target.add())
         elif isinstance(target, Message):
+            target.SetInParent()
             json_format.ParseDict(value, target)
         else:
             target.update(value)
@@ -99,7 +100,7 @@ def json_of(message: Message, field: str) -> Any:
     value = getattr(message, field)
     if isinstance(value, Message):
         return json_format.MessageToDict(value) if message.HasField(field) else None
-    if message.DESCRIPTOR.fields_by_name[field].message_type.GetOptions().map_entry:
+    if isinstance(value, Mapping):
         return dict(value)
     return [json_format.MessageToDict(item, preserving_proto_field_name=True) for item in value]
 

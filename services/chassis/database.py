@@ -7,7 +7,7 @@ lanes of threads, each thread with a connection of its own.
 import asyncio
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -89,17 +89,21 @@ class Database:
         self.tables = tables
         self._settings = settings
         self._metrics = metrics
-        self._committed: Callable[[], None] = lambda: None
+        self._listeners: Sequence[Callable[[], None]] = ()
         self._store: Store | None = None
         self.is_sqlite = settings.database_url.startswith("sqlite")
         writers = 1 if self.is_sqlite else settings.writer_connections
         waiting = settings.waiting_calls
         self._lanes = {
             "read": Lane("read", settings.reader_connections, waiting, metrics),
+            "report": Lane("report", 1, waiting, metrics),
             "write": Lane("write", writers, waiting, metrics),
-            "bulk": Lane("bulk", 1, waiting, metrics),
-            # Numbers events and looks after the database; never behind a long bulk.
-            "upkeep": Lane("upkeep", 1, waiting, metrics),
+        }
+        # SQLite has one writer: who writes waits here, and not in its busy handler.
+        self._lanes |= {
+            # Upkeep numbers events; it never waits behind bulk.
+            name: self._lanes["write"] if self.is_sqlite else Lane(name, 1, waiting, metrics)
+            for name in ("bulk", "upkeep")
         }
         self._reader = self._engine(settings.reader_connections + 2, "BEGIN")
         self._writer = self._engine(writers + 2, "BEGIN IMMEDIATE")
@@ -117,6 +121,8 @@ class Database:
             pool_size=size,
             max_overflow=0,
             pool_timeout=2,
+            # Errors are logged, and parameters are personal data.
+            hide_parameters=True,
             # A connection that the server dropped is found when it is used; see _transact.
             pool_recycle=1800,
         )
@@ -131,13 +137,17 @@ class Database:
             raise RuntimeError("the database is not open")
         return self._store
 
-    async def open(self, committed: Callable[[], None]) -> None:
-        """Learn who the database is; committed is called on the loop after each commit."""
+    async def open(self, listeners: Sequence[Callable[[], None]]) -> None:
+        """Learn who the database is; the listeners are called on the loop after each commit."""
         table = self.tables.store
         query = select(table.c.epoch, table.c.page_token_key)
         row = await self.upkeep(lambda c: c.execute(query).one())
         self._store = Store(epoch=row.epoch, page_token_key=row.page_token_key)
-        self._committed = committed
+        self._listeners = listeners
+
+    def _committed(self) -> None:
+        for listener in self._listeners:
+            listener()
 
     def close(self) -> None:
         """End all work and close all connections."""
@@ -160,7 +170,7 @@ class Database:
 
     async def bulk_snapshot(self, work: Callable[[Connection], T]) -> T:
         """Run long reads that all see one state, apart from the calls that wait for an answer."""
-        return await self._lanes["bulk"].run(functools.partial(self._repeatable, work))
+        return await self._lanes["report"].run(functools.partial(self._repeatable, work))
 
     async def write(self, call: Call, work: Callable[[Transaction], M]) -> M:
         """Run one command in one transaction, and store its answer under its request_id.
@@ -203,7 +213,7 @@ class Database:
         def once() -> T:
             with self._reader.connect() as connection:
                 if not self.is_sqlite:
-                    connection = connection.execution_options(
+                    connection.execution_options(
                         isolation_level="REPEATABLE READ", postgresql_readonly=True
                     )
                 with connection.begin():

@@ -16,11 +16,17 @@ from vafa.api.v1 import error_reason_pb2
 
 Violations = Sequence[tuple[str, str]]
 
+# A refusal travels in trailers, of which many clients take 8 KiB and no more, as base64; its
+# text travels there twice.
+MESSAGE_BYTES = 600
+VIOLATIONS_BYTES = 3000
+
 
 class Refusal(Exception):
     """An expected failure of a call: nothing was changed.
 
-    `violations` are pairs of the path of a field and what is wrong with it.
+    `violations` are pairs of the path of a field and what is wrong with it. The first of them
+    are told, as many as fit, and the beginning of the message.
     """
 
     reasons: ClassVar[EnumTypeWrapper] = error_reason_pb2.ErrorReason  # type: ignore[assignment]
@@ -40,7 +46,7 @@ class Refusal(Exception):
         **metadata: str | int,
     ) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = _beginning(message)
         self.violations = tuple(violations)
         self.retry_delay_seconds = retry_delay_seconds
         self.metadata = {key: str(value) for key, value in metadata.items()}
@@ -62,20 +68,23 @@ class Refusal(Exception):
 
         add(error_details_pb2.ErrorInfo(reason=self.reason, domain=domain, metadata=self.metadata))
         if self.violations:
-            field_violation = error_details_pb2.BadRequest.FieldViolation
-            add(
-                error_details_pb2.BadRequest(
-                    field_violations=[
-                        field_violation(field=field, description=text)
-                        for field, text in self.violations
-                    ]
-                )
-            )
+            request = error_details_pb2.BadRequest()
+            for field, text in self.violations:
+                told = request.field_violations.add()
+                told.field, told.description = _beginning(field), _beginning(text)
+                if request.ByteSize() > VIOLATIONS_BYTES:
+                    del request.field_violations[-1]
+                    break
+            add(request)
         if self.retry_delay_seconds is not None:
             delay = duration_pb2.Duration()
             delay.FromNanoseconds(int(self.retry_delay_seconds * 1e9))
             add(error_details_pb2.RetryInfo(retry_delay=delay))
         return status_pb2.Status(code=self.code.value[0], message=self.message, details=details)
+
+
+def _beginning(text: str) -> str:
+    return text.encode()[:MESSAGE_BYTES].decode(errors="ignore")
 
 
 class MalformedMessage(Refusal):

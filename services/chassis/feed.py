@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from services.chassis.call import Call
 from services.chassis.database import Database
 from services.chassis.metrics import Metrics
 from services.chassis.parking import Parking
+from services.chassis.schema import ChassisTables
 from services.chassis.sequencer import number_events, prune_events, prune_idempotency
 from services.chassis.settings import ServiceSettings
 from vafa.events.v1 import events_pb2
@@ -43,14 +45,9 @@ class Feed:
         """Say that a transaction committed, and may have left events."""
         self._committed.set()
 
-    async def wait(self, seconds: float) -> None:
-        """Wait until the feed has advanced, or for these seconds."""
-        advanced = self._advanced
-        try:
-            async with asyncio.timeout(seconds):
-                await advanced.wait()
-        except TimeoutError:
-            return
+    def news(self) -> asyncio.Event:
+        """Return what is set once the feed advances from here; ask before you read the feed."""
+        return self._advanced
 
     async def run(self) -> None:
         """Number events after each commit and, for those of a replica that died, now and then."""
@@ -83,21 +80,22 @@ class Feed:
 
     async def prune(self) -> None:
         """Delete old events and old answers, in chunks, every ten minutes."""
-        tables, settings = self._database.tables, self._settings
+        settings = self._settings
         while True:
-            now = datetime.now(UTC)
-            events_before = now - timedelta(days=settings.event_retention_days)
-            answers_before = now - timedelta(days=settings.idempotency_retention_days)
             try:
-                while await self._database.upkeep(lambda c: prune_events(c, tables, events_before)):
-                    await asyncio.sleep(0)
-                while await self._database.upkeep(
-                    lambda c: prune_idempotency(c, tables, answers_before)
-                ):
-                    await asyncio.sleep(0)
+                await self._prune(prune_events, settings.event_retention_days)
+                await self._prune(prune_idempotency, settings.idempotency_retention_days)
             except errors.Refusal as refusal:
                 log.warning("prune_waits", reason=refusal.reason)
             await asyncio.sleep(PRUNE_SECONDS)
+
+    async def _prune(
+        self, prune: Callable[[Connection, ChassisTables, datetime], int], days: float
+    ) -> None:
+        before = datetime.now(UTC) - timedelta(days=days)
+        tables = self._database.tables
+        while await self._database.upkeep(lambda c: prune(c, tables, before)):
+            await asyncio.sleep(0)
 
     async def measure(self) -> None:
         """Keep the gauges of the feed true."""
@@ -146,6 +144,7 @@ class EventServicer:
         self._require_own(request.parent)
         after, said_at = request.after, 0.0
         while True:
+            news = self._feed.news()
             page = await self._page(after, STREAM_SIZE)
             after = page.next
             if page.events or time.monotonic() - said_at > IDLE_SECONDS:
@@ -154,7 +153,8 @@ class EventServicer:
                     events=page.events, next=page.next, head=page.head
                 )
             if not page.events:
-                await self._feed.wait(LOOK_SECONDS)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(news.wait(), LOOK_SECONDS)
 
     async def _page(self, after: events_pb2.Cursor, size: int) -> events_pb2.ListEventsResponse:
         return await self._database.read(lambda c: self._read(c, after, size))

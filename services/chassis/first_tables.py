@@ -12,7 +12,10 @@ STORE_COLUMNS = ("id", "epoch", "page_token_key", "head_position", "pruned_posit
 
 
 def make_first_tables() -> None:
-    """Make them, and give the database its identity. It stays as it is: later changes are migrations of their own."""
+    """Make them, and give the database its identity.
+
+    It stays as it is: later changes are migrations of their own.
+    """
     op.create_table(
         "audit",
         sa.Column("id", Serial, nullable=False),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+import structlog
 
 from services.chassis import errors
 
@@ -18,6 +19,9 @@ CACHED_TOKENS = 10_000
 TOKEN_BYTES_LIMIT = 8192
 CLOCK_SKEW_SECONDS = 30
 REFUSAL = "a valid token is needed"
+# What reading a file of keys or roles that is not one may raise.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, jwt.PyJWTError)
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,10 @@ class WatchedFile:
 
 
 class Tokens:
-    """Verifies tokens. Verified ones are remembered until they expire or the keys change."""
+    """Verifies tokens. Verified ones are remembered until they expire or the keys change.
+
+    A file that changes into one without good keys is passed over: the last good keys stay.
+    """
 
     def __init__(self, jwks_file: Path, issuer: str, audience: str) -> None:
         self._file = WatchedFile(jwks_file)
@@ -73,17 +80,17 @@ class Tokens:
         self._audience = audience
         self._keys: dict[str, jwt.PyJWK] = {}
         self._verified: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
-        self._renew_keys()
+        if self._file.changed():
+            self._keys = _keys_of(self._file.content)
 
     def _renew_keys(self) -> None:
         if not self._file.changed():
             return
-        keys: dict[str, jwt.PyJWK] = {}
-        for entry in json.loads(self._file.content)["keys"]:
-            if entry["kid"] in keys:
-                raise ValueError(f"two keys have the kid {entry['kid']}")
-            keys[entry["kid"]] = jwt.PyJWK(entry)
-        self._keys = keys
+        try:
+            self._keys = _keys_of(self._file.content)
+        except UNREADABLE as error:
+            log.error("keys_unreadable", problem=str(error))
+            return
         self._verified.clear()
 
     def verify(self, token: str) -> Principal:
@@ -119,26 +126,44 @@ class Tokens:
                 leeway=CLOCK_SKEW_SECONDS,
                 options={"require": ["exp", "iat", "sub", "iss", "aud"]},
             )
-        except (jwt.PyJWTError, KeyError, ValueError, TypeError) as error:
+        # RecursionError: JSON nested without end.
+        except (jwt.PyJWTError, KeyError, ValueError, TypeError, RecursionError) as error:
             raise errors.Unauthenticated(REFUSAL) from error
+
+
+def _keys_of(jwks: bytes) -> dict[str, jwt.PyJWK]:
+    """Return the keys by their kid; raises one of UNREADABLE."""
+    keys: dict[str, jwt.PyJWK] = {}
+    for entry in json.loads(jwks)["keys"]:
+        if entry["kid"] in keys:
+            raise ValueError(f"two keys have the kid {entry['kid']}")
+        keys[entry["kid"]] = jwt.PyJWK(entry)
+    return keys
 
 
 class Roles:
     """What each role permits: a file of `{"roles": {role: [pattern, …]}}`, such as
     `contacts.*`, `*.read` or `*`. A role that is not there permits nothing.
+
+    A file that changes into one without roles is passed over: the last good ones stay.
     """
 
     def __init__(self, roles_file: Path) -> None:
         self._file = WatchedFile(roles_file)
         self._patterns: dict[str, tuple[str, ...]] = {}
         self._decided: dict[tuple[tuple[str, ...], str], bool] = {}
-        self._renew()
+        if self._file.changed():
+            self._patterns = _patterns_of(self._file.content)
 
     def _renew(self) -> None:
-        if self._file.changed():
-            roles = json.loads(self._file.content)["roles"]
-            self._patterns = {role: tuple(patterns) for role, patterns in roles.items()}
-            self._decided.clear()
+        if not self._file.changed():
+            return
+        try:
+            self._patterns = _patterns_of(self._file.content)
+        except UNREADABLE as error:
+            log.error("roles_unreadable", problem=str(error))
+            return
+        self._decided.clear()
 
     def require(self, principal: Principal, permission: str) -> None:
         """Raise PermissionDenied unless one of the principal's roles grants the permission."""
@@ -154,3 +179,9 @@ class Roles:
         if not granted:
             text = f"the permission {permission} is needed"
             raise errors.PermissionDenied(text, permission=permission)
+
+
+def _patterns_of(roles_file: bytes) -> dict[str, tuple[str, ...]]:
+    """Return the patterns of each role; raises one of UNREADABLE."""
+    roles = json.loads(roles_file)["roles"]
+    return {role: tuple(patterns) for role, patterns in roles.items()}

@@ -1,7 +1,9 @@
 """Long-running operations (AIP-151): started by a call, run apart from it, asked for later."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,10 +26,13 @@ from services.chassis.transaction import Transaction
 
 LEASE_SECONDS = 15
 RENEW_SECONDS = 3
+# How soon an operation whose runner died is looked for.
+LOOK_SECONDS = 5
 log = structlog.get_logger()
 
 Progress = Callable[[Message], None]
-# Does the work of an operation and returns its response; tells its metadata as it goes.
+# Does the work of an operation and returns its response. It tells its metadata as it goes,
+# and often: that is where it ends when it is cancelled.
 Runner = Callable[[Any, Progress], Awaitable[Message]]
 
 
@@ -39,6 +44,20 @@ class Kind:
     run: Runner
 
 
+class Stage:
+    """How far an operation has come, and whether it is to end."""
+
+    def __init__(self, progress: bytes) -> None:
+        self.progress = progress
+        self.cancelled = False
+
+    def tell(self, metadata: Message) -> None:
+        """Note the progress; raises OperationCancelled once the operation is to end."""
+        if self.cancelled:
+            raise errors.OperationCancelled("the operation was cancelled")
+        self.progress = _packed(metadata)
+
+
 class Operations:
     """Starts operations, runs them, and takes over those whose runner died."""
 
@@ -48,6 +67,8 @@ class Operations:
         self._kinds = kinds
         self._table = database.tables.operations
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._started = False
+        self._wake = asyncio.Event()
 
     def start(
         self, transaction: Transaction, kind: str, request: Message, metadata: Message
@@ -68,7 +89,14 @@ class Operations:
             "lease_time": transaction.now - timedelta(seconds=2 * LEASE_SECONDS),
         }
         insert_rows(transaction.connection, self._table, [row])
+        self._started = True
         return self._message(row)
+
+    def committed(self) -> None:
+        """Say that a transaction committed, and may have started an operation."""
+        if self._started:
+            self._started = False
+            self._wake.set()
 
     async def run(self) -> None:
         """Take up operations that nobody runs, until cancelled."""
@@ -77,10 +105,17 @@ class Operations:
                 while (row := await self._database.upkeep(self._take)) is not None:
                     task = asyncio.create_task(self._carry_out(row))
                     self._running[row["id"]] = task
-                    task.add_done_callback(lambda _, id_=row["id"]: self._running.pop(id_, None))
+                    task.add_done_callback(functools.partial(self._forget, row["id"]))
             except errors.Refusal as refusal:
                 log.warning("operations_wait", reason=refusal.reason)
-            await asyncio.sleep(0.2)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
+            self._wake.clear()
+
+    def _forget(self, id_: str, task: asyncio.Task[None]) -> None:
+        del self._running[id_]
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("operation_left", operation=id_, kind=type(task.exception()).__name__)
 
     def _take(self, connection: Connection) -> Row | None:
         """Take the lease of one operation that has none; None if there is none."""
@@ -94,31 +129,20 @@ class Operations:
         return dict(row) if connection.execute(lease).rowcount else None
 
     async def _carry_out(self, row: Row) -> None:
+        """Run an operation and record how it ended; if that cannot be, another takes it up."""
         kind = self._kinds[row["kind"]]
-        latest: list[bytes] = [row["progress"]]
-        request = kind.request_class.FromString(row["request"])
-        work = asyncio.ensure_future(kind.run(request, lambda m: latest.append(_packed(m))))
-        outcome: dict[str, Any] = {"done": True}
+        stage = Stage(row["progress"])
+        work = asyncio.ensure_future(
+            kind.run(kind.request_class.FromString(row["request"]), stage.tell)
+        )
         try:
             while not work.done():
                 await asyncio.wait([work], timeout=RENEW_SECONDS)
-                if await self._renew(row["id"], latest[-1]):
-                    work.cancel()
-            outcome["response"] = _packed(work.result())
-        except asyncio.CancelledError:
-            if not work.cancelled():
-                # The service stops: let another take it up.
-                work.cancel()
-                raise
-            refusal: errors.Refusal = errors.OperationCancelled("the operation was cancelled")
-            outcome["error"] = refusal.to_status().SerializeToString()
-        except errors.Refusal as error:
-            outcome["error"] = error.to_status().SerializeToString()
-        except Exception:
-            log.exception("operation_failed", operation=row["id"])
-            refusal = errors.Internal("a defect of the service")
-            outcome["error"] = refusal.to_status().SerializeToString()
-        outcome["progress"] = latest[-1]
+                stage.cancelled = await self._renew(row["id"], stage.progress)
+        finally:
+            # Left early, the work must not go on beside that of who takes it up.
+            stage.cancelled = stage.cancelled or not work.done()
+        outcome = {"done": True, "progress": stage.progress, **_outcome(work, row["id"])}
         table = self._table
         end = update(table).where(table.c.id == row["id"]).values(outcome)
         await self._database.upkeep(lambda c: c.execute(end).rowcount)
@@ -202,6 +226,17 @@ class Operations:
             return empty_pb2.Empty()
 
         return await self._database.write(call, work)
+
+
+def _outcome(work: asyncio.Future[Message], id_: str) -> Row:
+    """Return the response or the error of work that has ended."""
+    error = work.exception()
+    if error is None:
+        return {"response": _packed(work.result())}
+    if not isinstance(error, errors.Refusal):
+        log.error("operation_failed", operation=id_, exc_info=error)
+        error = errors.Internal("a defect of the service")
+    return {"error": error.to_status().SerializeToString()}
 
 
 def _packed(message: Message) -> bytes:

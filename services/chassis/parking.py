@@ -1,5 +1,6 @@
 """Events that could not be applied: kept with their subject, in order, until redriven."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 import structlog
@@ -8,6 +9,7 @@ from sqlalchemy import Connection, Select, func, select, tuple_
 from services.chassis import errors
 from services.chassis.call import Call
 from services.chassis.database import Database
+from services.chassis.metrics import Metrics
 from services.chassis.pages import DEFAULT_SIZE, LARGEST_SIZE, Cursor
 from services.chassis.rows import Row, insert_rows
 from services.chassis.schema import ChassisTables
@@ -135,12 +137,19 @@ class Parking:
             return type(error).__name__
         return ""
 
-    async def counts(self) -> dict[str, int]:
-        """Return how many events of each feed are parked."""
+    async def measure(self, metrics: Metrics) -> None:
+        """Keep the gauge of parked events true."""
         parked = self._database.tables.parked_events
         query = select(parked.c.source, func.count()).group_by(parked.c.source)
-        rows = await self._database.upkeep(lambda c: c.execute(query).all())
-        return {source: count for source, count in rows}
+        while True:
+            try:
+                rows = await self._database.upkeep(lambda c: c.execute(query).all())
+                counts = dict.fromkeys(self._handlers, 0) | {row[0]: row[1] for row in rows}
+                for source, count in counts.items():
+                    metrics.consumer_parked.labels(source).set(count)
+            except errors.Refusal:
+                log.warning("parking_not_measured")
+            await asyncio.sleep(5)
 
 
 def _fill(message: events_pb2.ParkedEvent, row: Row) -> None:

@@ -86,7 +86,7 @@ class Resource(Generic[M]):
         default_order: str = "create_time",
         check: Callable[[M | None, M, datetime], M] | None = None,
     ) -> None:
-        descriptor: Descriptor = message.DESCRIPTOR
+        descriptor: Any = message.DESCRIPTOR
         option = descriptor.GetOptions().Extensions[resource_pb2.resource]
         self.message, self.table, self.parent = message, table, parent
         self.pattern = Pattern(option.pattern[0])
@@ -448,7 +448,7 @@ def _value(message: Message, name: str) -> Any:
     return None if field.message_type and not message.HasField(name) else value
 
 
-def _is_map(field: FieldDescriptor) -> bool:
+def _is_map(field: Any) -> bool:
     return bool(field.message_type and field.message_type.GetOptions().map_entry)
 
 
@@ -461,7 +461,7 @@ def _snake(camel: str) -> str:
 
 
 def _filter_field(
-    descriptor: Descriptor, path: str, normalise: Callable[[str], str] | None
+    descriptor: Any, path: str, normalise: Callable[[str], str] | None
 ) -> FilterField:
     """Describe a path to the filter language by its field in the contract."""
     first, *rest = path.split(".")

@@ -19,7 +19,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-Row = Mapping[str, Any]
+# A row as it is read or to be written, by the names of its columns.
+Row = Mapping[Any, Any]
 
 
 class UtcTime(types.TypeDecorator[datetime]):

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import socket
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +20,7 @@ from services.chassis.consumer import Consumer, Rebuild
 from services.chassis.database import Database
 from services.chassis.feed import EventServicer, Feed
 from services.chassis.health import Health
-from services.chassis.identity import Roles, Tokens
+from services.chassis.identity import UNREADABLE, Roles, Tokens
 from services.chassis.logs import configure_logs
 from services.chassis.metrics import Metrics
 from services.chassis.migrate import wait_for_schema
@@ -66,7 +65,7 @@ class Furniture:
     metrics: Metrics
 
 
-class Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+class Handlers(grpc.GenericRpcHandler):
     """Finds the handler of a path; the last to be asked, it has one for unknown paths too."""
 
     def __init__(self, handlers: Mapping[str, Any], unknown: Any) -> None:
@@ -102,7 +101,7 @@ def _tokens(settings: ServiceSettings) -> tuple[Tokens, Roles]:
     try:
         tokens = Tokens(settings.jwks_file, settings.token_issuer, settings.token_audience)
         return tokens, Roles(settings.roles_file)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise ConfigurationError(f"keys or roles cannot be read: {error}") from error
 
 
@@ -159,9 +158,9 @@ async def _serve(
         database.close()
         return
     feed = Feed(database, settings, metrics)
-    await database.open(feed.committed)
     of_kind = {name: make(database) for name, make in kinds.items()}
     operations = Operations(service, database, of_kind)
+    await database.open([feed.committed, operations.committed])
     parts = make_parts(Furniture(database, operations, metrics))
     handlers = {f"feeds/{name}": sub.handlers for name, sub in parts.subscriptions.items()}
     parking = Parking(database, handlers)
@@ -193,6 +192,7 @@ async def _serve(
         feed.run(),
         feed.prune(),
         feed.measure(),
+        parking.measure(metrics),
         operations.run(),
         health.run(),
         *(consumer.run() for consumer in consumers),
@@ -250,6 +250,6 @@ def _start_metrics(settings: ServiceSettings, metrics: Metrics) -> None:
     host, _, port = settings.metrics_listen.rpartition(":")
     try:
         start_http_server(int(port), addr=host, registry=metrics.registry)
-    except (OSError, socket.gaierror) as error:
+    except (OSError, ValueError, OverflowError) as error:
         text = f"the address {settings.metrics_listen} is in use or cannot be had"
         raise ConfigurationError(text) from error

@@ -38,7 +38,8 @@ class ServiceSettings(BaseSettings):
     statement_timeout_seconds: PositiveFloat = 15
     # 0 turns server-side prepared statements off, for a pooler that cannot keep them.
     prepare_threshold: NonNegativeInt = 5
-    sequence_interval_seconds: PositiveFloat = 0.1
+    # How soon the events of a replica that died before it numbered them are numbered.
+    sequence_interval_seconds: PositiveFloat = 0.5
     event_retention_days: PositiveFloat = 30
     idempotency_retention_days: PositiveFloat = 7
     max_message_bytes: PositiveInt = 4 * 1024 * 1024

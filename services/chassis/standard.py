@@ -1,7 +1,7 @@
 """The standard methods of a declared resource (AIP-131 to 135, 164, 231, 233)."""
 
 from enum import Enum
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar
 
 from google.protobuf.message import Message
 from sqlalchemy import Connection
@@ -23,8 +23,6 @@ from services.chassis.resource import (
 )
 from services.chassis.transaction import Transaction
 
-M = TypeVar("M", bound=Message)
-
 
 class Std(Enum):
     """The standard methods, by the beginning of their names in the contract."""
@@ -44,7 +42,7 @@ class Std(Enum):
         return self in (Std.LIST, Std.BATCH_GET, Std.BATCH_CREATE)
 
 
-class Standard(Generic[M]):
+class Standard:
     """A servicer that has the standard methods it declares, under their names in the contract."""
 
     resource: ClassVar[Resource[Any]]
@@ -59,7 +57,7 @@ class Standard(Generic[M]):
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    async def standard_get(self, request: Any, _call: Call) -> M:
+    async def standard_get(self, request: Any, _call: Call) -> Any:
         """Answer a Get."""
         return await self.database.get(self.resource, request.name)
 
@@ -90,17 +88,18 @@ class Standard(Generic[M]):
         )
         return page(connection, resource, query, self.database.store.page_token_key)
 
-    async def standard_create(self, request: Any, call: Call) -> M:
+    async def standard_create(self, request: Any, call: Call) -> Any:
         """Answer a Create."""
 
-        def work(transaction: Transaction) -> M:
+        def work(transaction: Transaction) -> Any:
             draft = self._draft(transaction, request, f"{self.resource.singular}.")
             return insert(transaction, self.resource, [draft])[0]
 
         return await self.database.write(call, work)
 
-    def _draft(self, transaction: Transaction, request: Any, path: str) -> Draft[M]:
-        parent, ids = self.resource.parent, ()
+    def _draft(self, transaction: Transaction, request: Any, path: str) -> Draft[Message]:
+        parent = self.resource.parent
+        ids: tuple[str, ...] = ()
         if parent is not None:
             get(transaction.connection, parent, request.parent)
             ids = parent.pattern.parse(request.parent)
@@ -108,31 +107,31 @@ class Standard(Generic[M]):
         id_ = getattr(request, f"{singular}_id")
         return Draft(getattr(request, singular), path, parent=ids, id=id_)
 
-    async def standard_update(self, request: Any, call: Call) -> M:
+    async def standard_update(self, request: Any, call: Call) -> Any:
         """Answer an Update."""
         singular = self.resource.singular
         message = getattr(request, singular)
 
-        def work(transaction: Transaction) -> M:
+        def work(transaction: Transaction) -> Any:
             row = get(transaction.connection, self.resource, message.name, lock=True)
             mask = request.update_mask
             return update(transaction, self.resource, row, message, mask, f"{singular}.")
 
         return await self.database.write(call, work)
 
-    async def standard_delete(self, request: Any, call: Call) -> M:
+    async def standard_delete(self, request: Any, call: Call) -> Any:
         """Answer a Delete of a resource that can be undeleted."""
 
-        def work(transaction: Transaction) -> M:
+        def work(transaction: Transaction) -> Any:
             row = get(transaction.connection, self.resource, request.name, lock=True)
             return soft_delete(transaction, self.resource, row, request.etag)
 
         return await self.database.write(call, work)
 
-    async def standard_undelete(self, request: Any, call: Call) -> M:
+    async def standard_undelete(self, request: Any, call: Call) -> Any:
         """Answer an Undelete."""
 
-        def work(transaction: Transaction) -> M:
+        def work(transaction: Transaction) -> Any:
             row = get(transaction.connection, self.resource, request.name, lock=True, deleted=True)
             return undelete(transaction, self.resource, row, request.etag)
 
@@ -141,7 +140,7 @@ class Standard(Generic[M]):
     async def standard_batch_get(self, request: Any, call: Call) -> Message:
         """Answer a BatchGet."""
 
-        def work(connection: Connection) -> list[M]:
+        def work(connection: Connection) -> list[Message]:
             return get_many(connection, self.resource, request.names)
 
         messages = await self.database.read(work)

@@ -1,16 +1,22 @@
 """Checks a request against the bounds that the contract states for its fields."""
 
+import functools
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Value
+from google.protobuf.timestamp_pb2 import Timestamp
 from protovalidate import Validator
 
 from services.chassis import errors
 
 _validator = Validator()
+# The years 1 to 9999, in seconds from 1970.
+FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799
 
 
 def check(request: Message, raw: bytes) -> None:
@@ -27,6 +33,7 @@ def check(request: Message, raw: bytes) -> None:
     # PostgreSQL cannot hold NUL in text and SQLite can; so nobody may.
     if b"\0" in raw:
         violations += [(path, "holds a NUL character") for path in _nul_paths(request, "")]
+    violations += _impossible(request, "")
     _refuse(violations)
 
 
@@ -39,6 +46,8 @@ def check_resource(resource: Message) -> None:
 def _refuse(violations: list[tuple[str, str]]) -> None:
     if violations:
         text = "; ".join(f"{path}: {problem}" for path, problem in violations[:3])
+        if len(violations) > 3:
+            text = f"{len(violations)} fields, {text}"
         raise errors.InvalidField(text, violations=violations)
 
 
@@ -65,6 +74,41 @@ def _path(field_path: Any) -> str:
         if subscript is not None:
             parts.append(f"[{subscript.value}]")
     return "".join(parts)
+
+
+def _impossible(message: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    """Find the times and numbers that the wire can carry and neither JSON nor a date can."""
+    if isinstance(message, Timestamp):
+        in_range = FIRST_SECOND <= message.seconds <= LAST_SECOND
+        if not (in_range and 0 <= message.nanos < 1_000_000_000):
+            yield prefix.rstrip("."), "is not a time of the years 1 to 9999"
+        return
+    if isinstance(message, Value) and not math.isfinite(message.number_value):
+        yield f"{prefix}number_value", "is not a finite number"
+    for field in _fields_to_search(message.DESCRIPTOR):
+        if not field.is_repeated and not message.HasField(field.name):
+            continue
+        for place, item in _items(field, getattr(message, field.name)):
+            if isinstance(item, Message):
+                yield from _impossible(item, f"{prefix}{field.name}{place}.")
+
+
+@functools.cache
+def _fields_to_search(descriptor: Descriptor) -> tuple[FieldDescriptor, ...]:
+    """Return the fields under which a Timestamp or a Value may lie."""
+    return tuple(
+        field
+        for field in descriptor.fields
+        if field.message_type and _leads_to_impossible(field.message_type, frozenset())
+    )
+
+
+def _leads_to_impossible(descriptor: Descriptor, above: frozenset[str]) -> bool:
+    if descriptor.full_name in (Timestamp.DESCRIPTOR.full_name, Value.DESCRIPTOR.full_name):
+        return True
+    above |= {descriptor.full_name}
+    inner = [field.message_type for field in descriptor.fields if field.message_type]
+    return any(_leads_to_impossible(each, above) for each in inner if each.full_name not in above)
 
 
 def _nul_paths(message: Message, prefix: str) -> Iterator[str]:

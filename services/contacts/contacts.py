@@ -18,7 +18,7 @@ from vafa.contacts.v1 import contacts_pb2
 Upsert = contacts_pb2.UpsertContactRequest
 
 
-class Contacts(Standard[contacts_pb2.Contact]):
+class Contacts(Standard):
     """Serves vafa.contacts.v1.ContactService."""
 
     resource = CONTACT

@@ -2,10 +2,9 @@
 
 from services.chassis.standard import Standard, Std
 from services.contacts.resources import INTERACTION
-from vafa.contacts.v1 import interactions_pb2
 
 
-class Interactions(Standard[interactions_pb2.Interaction]):
+class Interactions(Standard):
     """Serves vafa.contacts.v1.InteractionService: added to and never changed."""
 
     resource = INTERACTION

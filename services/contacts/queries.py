@@ -36,7 +36,7 @@ def _find(
 ) -> list[Row]:
     query = (
         select(contacts)
-        .join(owner.table, owner == contacts.c.contact_id)  # type: ignore[attr-defined]
+        .join(owner.table, owner == contacts.c.contact_id)
         .where(key == value, contacts.c.delete_time.is_(None))
         .order_by(contacts.c.create_time, contacts.c.contact_id)
         .limit(COUNTED)

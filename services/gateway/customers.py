@@ -46,7 +46,7 @@ class Customers:
         """Return the answers, or the errors instead of them, by the part they belong to."""
         suite = self._suite
         # The caller's own token: who may not ask there may not see it here.
-        how = {
+        how: dict[str, Any] = {
             "metadata": (("authorization", f"Bearer {call.token}"),),
             "timeout": max(0.001, call.remaining_seconds() - MARGIN_SECONDS),
         }

@@ -1,5 +1,6 @@
 """What loyalty does with the events of the contacts service."""
 
+import functools
 from collections.abc import Sequence
 
 from services.chassis.database import Database
@@ -27,7 +28,7 @@ async def rebuild(suite: Suite, database: Database) -> None:
         page = await suite.contacts.ListContacts(request)
         names = [contact.name for contact in page.contacts]
         if names:
-            await database.bulk(lambda t, names=names: confirm(t, names))
+            await database.bulk(functools.partial(confirm, contacts=names))
         if not page.next_page_token:
             return
         request.page_token = page.next_page_token

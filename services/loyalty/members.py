@@ -9,7 +9,7 @@ from services.loyalty.resources import MEMBER, PROGRAM
 from vafa.loyalty.v1 import members_pb2
 
 
-class Members(Standard[members_pb2.Member]):
+class Members(Standard):
     """Serves vafa.loyalty.v1.MemberService."""
 
     resource = MEMBER

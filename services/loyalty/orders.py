@@ -22,7 +22,7 @@ from vafa.loyalty.v1 import orders_pb2
 REASON = "order"
 
 
-class Orders(Standard[orders_pb2.Order]):
+class Orders(Standard):
     """Serves vafa.loyalty.v1.OrderService."""
 
     resource = ORDER

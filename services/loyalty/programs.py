@@ -11,7 +11,7 @@ from services.loyalty.resources import PROGRAM
 from vafa.loyalty.v1 import programs_pb2
 
 
-class Programs(Standard[programs_pb2.Program]):
+class Programs(Standard):
     """Serves vafa.loyalty.v1.ProgramService."""
 
     resource = PROGRAM

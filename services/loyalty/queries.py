@@ -248,7 +248,7 @@ def records_of_members(
         .order_by(members.c.member_id)
         .limit(limit)
     )
-    rows = [dict(row) for row in connection.execute(query).mappings()]
+    rows: list[Row] = [dict(row) for row in connection.execute(query).mappings()]
     ids = [row["member_id"] for row in rows]
 
     def of_members(table: Any) -> dict[str, list[Row]]:

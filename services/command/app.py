@@ -1,0 +1,19 @@
+"""What `vafa` can do."""
+
+import typer
+
+from services.command.migrations import migrate
+from services.command.token import token
+from services.command.up import up
+from services.command.verify import verify
+
+app = typer.Typer(
+    name="vafa",
+    help="Customer relationships, a loyalty club and customer experience, as gRPC services.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (up, token, migrate, verify):
+    app.command()(command)

@@ -1,0 +1,88 @@
+"""The databases of a suite on one PostgreSQL server: one for each service."""
+
+from collections.abc import Iterable, Mapping
+
+import psycopg
+from sqlalchemy import URL, Connection, create_engine, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError
+from sqlalchemy.pool import NullPool
+
+from services.command.data_directory import CannotStart
+
+SERVICES = ("contacts", "loyalty", "gateway")
+CONNECT_TIMEOUT_SECONDS = 5
+# It is on every server, and a database can only be made from within another.
+MAINTENANCE_DATABASE = "postgres"
+
+
+class DatabaseUnusable(CannotStart):
+    """A database cannot be reached, made or brought to the present schema."""
+
+    def __init__(self, url: URL, reason: object) -> None:
+        first_line = str(reason).strip().partition("\n")[0]
+        super().__init__(f"the database {url.render_as_string()} cannot be used: {first_line}")
+
+
+def database_urls(url: str) -> dict[str, str]:
+    """Return the URL of each service's database, `{name}_{service}` on the server of `url`.
+
+    Raises CannotStart for anything but `postgresql+psycopg://…/name`.
+    """
+    parsed = parsed_url(url)
+    if parsed.get_backend_name() != "postgresql" or not parsed.database:
+        raise CannotStart("the database URL must look like postgresql+psycopg://user@host/name")
+    return {
+        service: parsed.set(database=f"{parsed.database}_{service}").render_as_string(
+            hide_password=False
+        )
+        for service in SERVICES
+    }
+
+
+def create_missing(urls: Mapping[str, str]) -> None:
+    """Make those of the PostgreSQL databases that are not there yet, or raise DatabaseUnusable."""
+    by_server: dict[URL, list[str]] = {}
+    for url in map(parsed_url, urls.values()):
+        server = url.set(database=MAINTENANCE_DATABASE)
+        by_server.setdefault(server, []).append(url.database or "")
+    for server, names in by_server.items():
+        engine = create_engine(
+            server,
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
+        )
+        try:
+            with engine.connect() as connection:
+                _create(connection, names)
+        except DBAPIError as error:
+            raise DatabaseUnusable(server, error.orig) from error
+
+
+def parsed_url(url: str) -> URL:
+    """Return the parts of the URL of a database that the services can use, or raise CannotStart."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        # Its text is not repeated here: it may hold a password.
+        raise CannotStart("a database URL cannot be read") from error
+    if parsed.drivername not in {"sqlite", "postgresql+psycopg"}:
+        raise CannotStart(
+            "a database URL begins with sqlite:/// or postgresql+psycopg://,"
+            f" not with {parsed.drivername}://"
+        )
+    return parsed
+
+
+def _create(connection: Connection, names: Iterable[str]) -> None:
+    present = set(connection.scalars(text("SELECT datname FROM pg_database")))
+    for name in names:
+        if name in present:
+            continue
+        quoted = connection.dialect.identifier_preparer.quote_identifier(name)
+        try:
+            connection.exec_driver_sql(f"CREATE DATABASE {quoted}")
+        except ProgrammingError as error:
+            # Another process that starts now may have been first.
+            if not isinstance(error.orig, psycopg.errors.DuplicateDatabase):
+                raise

@@ -1,0 +1,109 @@
+"""The databases of all services at the present schema, and `vafa migrate`."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
+from sqlalchemy import URL, create_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from services.chassis import migrate as chassis
+from services.command.data_directory import make_private_directory
+from services.command.databases import (
+    CONNECT_TIMEOUT_SECONDS,
+    SERVICES,
+    DatabaseUnusable,
+    create_missing,
+    database_urls,
+    parsed_url,
+)
+from services.command.token import DEFAULT_DATA_DIRECTORY, DataDirectory
+
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="A PostgreSQL server, postgresql+psycopg://USER@HOST/NAME. Each service has a"
+        " database of its own there: NAME_contacts, NAME_loyalty and NAME_gateway, made if they"
+        " are missing. VAFA_CONTACTS_DATABASE_URL, VAFA_LOYALTY_DATABASE_URL and"
+        " VAFA_GATEWAY_DATABASE_URL go before it, each for its service."
+        " [default: SQLite files in the data directory]",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Databases:
+    """Where the database of each service is."""
+
+    urls: Mapping[str, str]
+    # Those that stand in the environment; they must be there already.
+    given: frozenset[str]
+
+
+def databases_of(directory: Path, database_url: str | None) -> Databases:
+    """Return the databases that the options and the environment name."""
+    folder = directory.resolve()
+    urls = {service: f"sqlite:///{folder}/{service}.db" for service in SERVICES}
+    if database_url is not None:
+        urls = database_urls(database_url)
+    variables = {service: f"VAFA_{service.upper()}_DATABASE_URL" for service in SERVICES}
+    given = {
+        service: os.environ[name] for service, name in variables.items() if os.environ.get(name)
+    }
+    return Databases({**urls, **given}, frozenset(given))
+
+
+def migrate_all(databases: Databases) -> dict[str, str]:
+    """Make what is missing, bring every database to the present schema; return the revisions.
+
+    Raises DatabaseUnusable for one that cannot be reached, or is of a later program.
+    """
+    parsed = {service: parsed_url(url) for service, url in databases.urls.items()}
+    create_missing(
+        {
+            service: databases.urls[service]
+            for service, url in parsed.items()
+            if url.get_backend_name() == "postgresql" and service not in databases.given
+        }
+    )
+    return {service: _migrate(service, url) for service, url in parsed.items()}
+
+
+def _migrate(service: str, url: URL) -> str:
+    """Bring one database to the present schema and return its revision."""
+    hasty = url
+    if url.get_backend_name() == "postgresql":
+        timeout = {"connect_timeout": str(CONNECT_TIMEOUT_SECONDS)}
+        hasty = url.set(query={**timeout, **url.query})
+    try:
+        chassis.migrate(service, hasty.render_as_string(hide_password=False))
+        engine = create_engine(hasty, poolclass=NullPool)
+        with engine.connect() as connection:
+            return str(MigrationContext.configure(connection).get_current_revision())
+    except DBAPIError as error:
+        raise DatabaseUnusable(url, error.orig) from error
+    except CommandError as error:
+        raise DatabaseUnusable(url, error) from error
+
+
+def migrate(
+    database_url: DatabaseUrl = None,
+    data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY,
+) -> None:
+    """Bring the databases of all services to the present schema.
+
+    Prints each service with the revision that its database is at now. `vafa up` does the same
+    before it starts.
+    """
+    make_private_directory(data_directory)
+    databases = databases_of(data_directory, database_url)
+    for service, revision in migrate_all(databases).items():
+        url = parsed_url(databases.urls[service]).render_as_string()
+        typer.echo(f"{service:<10}{revision:<20}{url}")

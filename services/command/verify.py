@@ -1,0 +1,122 @@
+"""`vafa verify`: the ledgers against their entries."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import vafa
+from services.command.data_directory import CannotStart
+from services.command.token import DEFAULT_DATA_DIRECTORY, DataDirectory, admin_token_file
+from vafa.loyalty.v1 import ledger_pb2, programs_pb2
+
+EXIT_VIOLATIONS = 1
+COUNTED = (
+    ("members", "members_checked"),
+    ("transactions", "ledger_transactions_checked"),
+    ("entries", "entries_checked"),
+    ("lots", "lots_checked"),
+    ("orders", "orders_checked"),
+    ("violations", "violations_count"),
+)
+
+
+def verify(
+    program: Annotated[
+        str | None, typer.Option(help="The one programme to verify, such as club. [default: all]")
+    ] = None,
+    loyalty: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="The loyalty service, if it is not the one of the data directory.",
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="The token to call it with. [default: the admin's of the data directory]"
+        ),
+    ] = None,
+    data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY,
+    timeout_seconds: Annotated[
+        float, typer.Option(min=1, help="How long to wait for each programme.")
+    ] = 600,
+) -> None:
+    """Recompute the ledgers from their entries, and compare every balance, lot and order.
+
+    Exit code 0 if all agree, 1 if there is any violation.
+    """
+    with _connect(loyalty, token_file, data_directory) as suite:
+        names = _names(suite) if program is None else [f"programs/{_id(program)}"]
+        found = {
+            name: suite.wait(
+                suite.ledger.VerifyLedger(ledger_pb2.VerifyLedgerRequest(parent=name)),
+                timeout_seconds,
+            )
+            for name in names
+        }
+    console = Console()
+    if not found:
+        console.print("There are no programmes.")
+        return
+    console.print(_counts(found))
+    violations = _violations(found)
+    if violations.row_count:
+        console.print(violations)
+        raise typer.Exit(EXIT_VIOLATIONS)
+
+
+def _connect(loyalty: str | None, token_file: Path | None, data_directory: Path) -> vafa.Suite:
+    if loyalty is not None:
+        token_file = token_file or admin_token_file(data_directory)
+        return vafa.connect({"loyalty": loyalty}, token_file=token_file)
+    try:
+        return vafa.connect_local(data_directory)
+    except FileNotFoundError as error:
+        text = f"no suite runs in {data_directory}; start one with `vafa up`"
+        raise CannotStart(text) from error
+
+
+def _id(program: str) -> str:
+    return program.removeprefix("programs/")
+
+
+def _names(suite: vafa.Suite) -> list[str]:
+    names: list[str] = []
+    request = programs_pb2.ListProgramsRequest(page_size=1000)
+    while True:
+        page = suite.programs.ListPrograms(request)
+        names += [program.name for program in page.programs]
+        if not page.next_page_token:
+            return names
+        request.page_token = page.next_page_token
+
+
+def _counts(found: dict[str, ledger_pb2.VerifyLedgerResponse]) -> Table:
+    table = Table("programme", title="checked")
+    for heading, _ in COUNTED:
+        table.add_column(heading, justify="right")
+    for name, response in found.items():
+        table.add_row(name, *(f"{getattr(response, field):,}" for _, field in COUNTED))
+    return table
+
+
+def _violations(found: dict[str, ledger_pb2.VerifyLedgerResponse]) -> Table:
+    """Return the violations; of each programme the first 1000, as the service tells them."""
+    table = Table("invariant", title="violations")
+    table.add_column("resource", overflow="fold")
+    for heading in ("expected", "found"):
+        table.add_column(heading, justify="right")
+    for response in found.values():
+        for violation in response.violations:
+            invariant = ledger_pb2.LedgerViolation.Invariant.Name(violation.invariant)
+            table.add_row(
+                invariant.removeprefix("INVARIANT_").lower().replace("_", " "),
+                violation.resource,
+                f"{violation.expected:,}",
+                f"{violation.found:,}",
+            )
+    return table

