@@ -35,8 +35,12 @@ DEFECTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
 
 @dataclass
 class Outcome:
-    """What is known of a call for its log line, as far as it got."""
+    """What is known of a call for its log line, as far as it got.
 
+    `peer` is taken at the beginning: asked of a call that is over, gRPC crashes the process.
+    """
+
+    peer: str
     started_at: float = field(default_factory=time.monotonic)
     principal: str = ""
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -81,7 +85,7 @@ class Chain:
     async def _serve_unary(
         self, method: Method, implementation: Unary, raw: bytes, context: Context
     ) -> bytes:
-        outcome = Outcome()
+        outcome = Outcome(context.peer())
         self._metrics.started(method)
         try:
             with self._span(method.path, tuple(context.invocation_metadata() or ())):
@@ -91,10 +95,11 @@ class Chain:
                     answer = await implementation(request, call)
             outcome.replayed = call.replayed
             context.set_trailing_metadata(_trailers(outcome))
-            self._finish(method, context, outcome, grpc.StatusCode.OK)
-            return answer.SerializeToString()
+            self._finish(method, outcome, grpc.StatusCode.OK)
+            # A stored answer must come out byte for byte as it did at first.
+            return answer.SerializeToString(deterministic=True)
         except asyncio.CancelledError:
-            self._finish(method, context, outcome, grpc.StatusCode.CANCELLED)
+            self._finish(method, outcome, grpc.StatusCode.CANCELLED)
             raise
         except Exception as error:
             await self._refuse(method, context, outcome, error)
@@ -102,7 +107,7 @@ class Chain:
     async def _serve_stream(
         self, method: Method, implementation: Stream, raw: bytes, context: Context
     ) -> AsyncIterator[bytes]:
-        outcome = Outcome()
+        outcome = Outcome(context.peer())
         self._metrics.started(method)
         try:
             seconds = self._seconds(method, context)
@@ -111,9 +116,9 @@ class Chain:
                 async for part in implementation(request, call):
                     self._metrics.sent(method)
                     yield part.SerializeToString()
-            self._finish(method, context, outcome, grpc.StatusCode.OK)
+            self._finish(method, outcome, grpc.StatusCode.OK)
         except (asyncio.CancelledError, GeneratorExit):
-            self._finish(method, context, outcome, grpc.StatusCode.CANCELLED)
+            self._finish(method, outcome, grpc.StatusCode.CANCELLED)
             raise
         except Exception as error:
             await self._refuse(method, context, outcome, error)
@@ -166,12 +171,10 @@ class Chain:
             text = "a defect of the service"
             refusal = errors.Internal(text, request_id=outcome.request_id)
         outcome.reason = refusal.reason
-        self._finish(method, context, outcome, refusal.code)
+        self._finish(method, outcome, refusal.code)
         await _abort(context, refusal, _trailers(outcome))
 
-    def _finish(
-        self, method: Method, context: Context, outcome: Outcome, code: grpc.StatusCode
-    ) -> None:
+    def _finish(self, method: Method, outcome: Outcome, code: grpc.StatusCode) -> None:
         seconds = time.monotonic() - outcome.started_at
         self._metrics.handled(method, code, seconds)
         level = logging.ERROR if code in DEFECTS else logging.INFO
@@ -183,7 +186,7 @@ class Chain:
             code=code.name,
             reason=outcome.reason,
             duration_ms=round(seconds * 1000, 3),
-            peer=context.peer(),
+            peer=outcome.peer,
             principal=outcome.principal,
             request_id=outcome.request_id,
             replayed=outcome.replayed,

@@ -22,6 +22,8 @@ from vafa.events.v1 import events_pb2
 BATCH_EVENTS = 100
 ATTEMPTS = 3
 LONGEST_WAIT_SECONDS = 5.0
+# A stream that broke after longer than this had worked.
+STEADY_SECONDS = 10.0
 log = structlog.get_logger()
 
 
@@ -81,11 +83,13 @@ class Consumer:
             except CursorMoved:
                 continue
             except (VafaError, errors.Unavailable, errors.Overloaded) as error:
-                log.info("consumer_waits", source=self._source, error=type(error).__name__)
+                # A connection that had its time is no news.
+                if time.monotonic() - started_at < STEADY_SECONDS:
+                    log.info("consumer_waits", source=self._source, error=type(error).__name__)
             except Exception:
                 # Counted in _attempt; the events come again.
                 log.exception("consumer_failed", source=self._source)
-            if time.monotonic() - started_at > 10:
+            if time.monotonic() - started_at > STEADY_SECONDS:
                 wait_seconds = 0.1
             await asyncio.sleep(wait_seconds)
             wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
@@ -93,13 +97,19 @@ class Consumer:
     async def _follow(self) -> None:
         cursor = await self._database.upkeep(self._read_cursor)
         request = events_pb2.StreamEventsRequest(parent=self._source, after=cursor)
-        async for part in self._suite.events(self._service).StreamEvents(request):
-            if not cursor.epoch and part.events and part.events[0].position > 1:
-                raise CursorTooOld
-            for events in _batches(part.events):
-                cursor = await self._apply(cursor, part.next.epoch, events)
-            lag = part.head.position - cursor.position
-            self._metrics.consumer_lag.labels(self._source).set(lag)
+        stream = self._suite.events(self._service).StreamEvents(request)
+        try:
+            async for part in stream:
+                first = part.events[0].position if part.events else part.next.position + 1
+                if not cursor.position and first > 1:
+                    raise CursorTooOld
+                for events in _batches(part.events):
+                    cursor = await self._apply(cursor, part.next.epoch, events)
+                lag = part.head.position - cursor.position
+                self._metrics.consumer_lag.labels(self._source).set(lag)
+        finally:
+            # Left as it is, the stream would go on and be fed for nobody.
+            stream.cancel()
 
     async def _apply(
         self, cursor: events_pb2.Cursor, epoch: str, events: Sequence[events_pb2.Event]

@@ -241,8 +241,9 @@ class Database:
                     self._bound_time(connection, call)
                 transaction = Transaction(connection, self.tables, call)
                 result = work(transaction)
-                transaction.finish(number_events_now=self.is_sqlite)
-                return result
+                numbered = transaction.finish(number_events_now=self.is_sqlite)
+            self._metrics.outbox_published.inc(numbered)
+            return result
 
         return _again(once, call.ends_at if call else time.monotonic() + limit)
 

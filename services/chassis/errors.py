@@ -26,7 +26,7 @@ class Refusal(Exception):
     """An expected failure of a call: nothing was changed.
 
     `violations` are pairs of the path of a field and what is wrong with it. The first of them
-    are told, as many as fit, and the beginning of the message.
+    are told, as many as fit, and the beginning of the message and of each metadata value.
     """
 
     reasons: ClassVar[EnumTypeWrapper] = error_reason_pb2.ErrorReason  # type: ignore[assignment]
@@ -49,7 +49,7 @@ class Refusal(Exception):
         self.message = _beginning(message)
         self.violations = tuple(violations)
         self.retry_delay_seconds = retry_delay_seconds
-        self.metadata = {key: str(value) for key, value in metadata.items()}
+        self.metadata = {key: _beginning(str(value)) for key, value in metadata.items()}
 
     def under(self, prefix: str) -> "Refusal":
         """Return this refusal with its fields placed under prefix, such as `requests[3].`."""

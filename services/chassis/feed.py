@@ -68,7 +68,8 @@ class Feed:
     async def _number(self) -> None:
         """Number until none is left, and wake the followers."""
         tables = self._database.tables
-        while await self._database.upkeep(lambda c: number_events(c, tables)):
+        while numbered := await self._database.upkeep(lambda c: number_events(c, tables)):
+            self._metrics.outbox_published.inc(numbered)
             self._wake()
         # On SQLite the transaction itself has numbered its events.
         if self._database.is_sqlite:
@@ -103,7 +104,7 @@ class Feed:
         pending = select(func.count()).where(outbox.c.position.is_(None))
         while True:
             try:
-                head, waiting = await self._database.upkeep(
+                head, waiting = await self._database.read(
                     lambda c: (
                         c.execute(select(store.c.head_position)).scalar_one(),
                         c.execute(pending).scalar_one(),
@@ -163,6 +164,14 @@ class EventServicer:
         self, connection: Connection, after: events_pb2.Cursor, size: int
     ) -> events_pb2.ListEventsResponse:
         outbox, store = self._database.tables.outbox, self._database.tables.store
+        query = (
+            select(outbox.c.position, outbox.c.payload)
+            .where(outbox.c.position > after.position)
+            .order_by(outbox.c.position)
+            .limit(size)
+        )
+        rows = connection.execute(query).all()
+        # Read after the events: a pruning in between is then seen, and no gap goes unsaid.
         identity = connection.execute(select(store)).one()
         foreign = after.epoch != identity.epoch and (after.epoch or after.position)
         pruned = after.position and after.position < identity.pruned_position
@@ -172,15 +181,9 @@ class EventServicer:
                 epoch=identity.epoch,
                 oldest_position=identity.pruned_position + 1,
             )
-        query = (
-            select(outbox.c.position, outbox.c.payload)
-            .where(outbox.c.position > after.position)
-            .order_by(outbox.c.position)
-            .limit(size)
-        )
         response = events_pb2.ListEventsResponse()
         last = max(after.position, identity.pruned_position)
-        for row in connection.execute(query):
+        for row in rows:
             event = response.events.add()
             event.ParseFromString(row.payload)
             event.position = last = row.position

@@ -4,7 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ColumnElement, and_, exists, literal, not_, or_
+from sqlalchemy import (
+    BigInteger,
+    BinaryExpression,
+    Column,
+    ColumnElement,
+    and_,
+    exists,
+    literal,
+    not_,
+    or_,
+    select,
+    tuple_,
+)
+from sqlalchemy.sql.visitors import iterate
 
 from services.chassis.filters import (
     OPERATORS,
@@ -30,7 +43,8 @@ class Scalar:
 class Related:
     """A column of the rows of another table that belong to the row.
 
-    `on` joins them to the row. `key` is the column that holds the keys of a map.
+    `on` equates their columns, on the left, with those of the row's key. `key` is the column
+    that holds the keys of a map.
     """
 
     on: ColumnElement[bool]
@@ -60,8 +74,7 @@ def _condition(
             conditions = [_condition(term, bindings, negated=negated) for term in deepest_first]
             return (or_ if isinstance(expression, And) is negated else and_)(*conditions)
         case Comparison() | Presence():
-            holds = _leaf(expression, bindings[expression.field.path])
-            return not_(holds) if negated else holds
+            return _leaf(expression, bindings[expression.field.path], negated=negated)
 
 
 def _depth(expression: Expression) -> int:
@@ -74,13 +87,16 @@ def _depth(expression: Expression) -> int:
             return 0
 
 
-def _leaf(leaf: Comparison | Presence, binding: Scalar | Related) -> ColumnElement[bool]:
+def _leaf(
+    leaf: Comparison | Presence, binding: Scalar | Related, *, negated: bool
+) -> ColumnElement[bool]:
     is_map = leaf.field.path.endswith(".*")
     if isinstance(binding, Scalar):
         if is_map:
             raise TypeError(f"{leaf.field.path} is bound to one column")
-        return _holds(leaf, binding.column)
-    conditions = [binding.on]
+        holds = _holds(leaf, binding.column)
+        return not_(holds) if negated else holds
+    conditions: list[ColumnElement[bool]] = []
     if is_map:
         if binding.key is None:
             raise TypeError(f"{leaf.field.path} is bound without its keys")
@@ -89,7 +105,20 @@ def _leaf(leaf: Comparison | Presence, binding: Scalar | Related) -> ColumnEleme
     if not is_map or isinstance(leaf, Comparison):
         conditions.append(_holds(leaf, binding.value))
     table = binding.value.table
-    return exists().select_from(table).where(*conditions).correlate_except(table)
+    if negated:
+        found = exists().select_from(table).where(binding.on, *conditions)
+        return not_(found.correlate_except(table))
+    # SQLite begins at the related rows for IN, and tries every row for EXISTS.
+    owner, related = _joined(binding)
+    return owner.in_(select(*related).where(*conditions))
+
+
+def _joined(binding: Related) -> tuple[ColumnElement[Any], list[ColumnElement[Any]]]:
+    """Return the key of the row, and the columns that hold it in the rows that belong to it."""
+    equals = [part for part in iterate(binding.on) if isinstance(part, BinaryExpression)]
+    owner: list[ColumnElement[Any]] = [part.right for part in equals]
+    related: list[ColumnElement[Any]] = [part.left for part in equals]
+    return (tuple_(*owner) if len(owner) > 1 else owner[0]), related
 
 
 def _holds(leaf: Comparison | Presence, column: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -186,7 +186,7 @@ class Operations:
         ask = operations_pb2.GetOperationRequest(name=request.name)
         seconds = call.remaining_seconds() - 0.2
         if request.HasField("timeout"):
-            seconds = min(seconds, request.timeout.ToTimedelta().total_seconds())
+            seconds = min(seconds, request.timeout.seconds + request.timeout.nanos / 1e9)
         ends_at = asyncio.get_running_loop().time() + seconds
         while True:
             operation = await self.GetOperation(ask, call)
@@ -201,6 +201,10 @@ class Operations:
         if request.filter:
             problem = "operations are listed without a filter"
             raise errors.FilterInvalid(problem, violations=[("filter", problem)])
+        if request.page_size < 0:
+            problem = "must not be below 0"
+            violations = [("page_size", problem)]
+            raise errors.InvalidField(f"page_size {problem}", violations=violations)
         table = self._table
         cursor = Cursor(self._database.store.page_token_key, ("operations",))
         size = min(request.page_size or DEFAULT_SIZE, LARGEST_SIZE)

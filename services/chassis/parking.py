@@ -27,8 +27,10 @@ def parked_subjects(
 ) -> set[str]:
     """Return the subjects of which events are parked, so that new ones must queue behind."""
     parked = tables.parked_events
-    query = select(parked.c.subject.distinct()).where(
-        parked.c.source == source, parked.c.subject.in_(set(subjects))
+    query = (
+        select(parked.c.subject)
+        .distinct()
+        .where(parked.c.source == source, parked.c.subject.in_(set(subjects)))
     )
     return set(connection.execute(query).scalars())
 
@@ -143,7 +145,7 @@ class Parking:
         query = select(parked.c.source, func.count()).group_by(parked.c.source)
         while True:
             try:
-                rows = await self._database.upkeep(lambda c: c.execute(query).all())
+                rows = await self._database.read(lambda c: c.execute(query).all())
                 counts = dict.fromkeys(self._handlers, 0) | {row[0]: row[1] for row in rows}
                 for source, count in counts.items():
                     metrics.consumer_parked.labels(source).set(count)

@@ -29,6 +29,11 @@ class UtcTime(types.TypeDecorator[datetime]):
     impl = BigInteger
     cache_ok = True
 
+    @property
+    def python_type(self) -> type[datetime]:
+        """What a row holds, and so what a page token must be read back as."""
+        return datetime
+
     def load_dialect_impl(self, dialect: Dialect) -> types.TypeEngine[Any]:
         """Pick the type of the database."""
         if dialect.name == "postgresql":

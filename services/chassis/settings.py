@@ -1,4 +1,4 @@
-"""Settings: from the environment or a `.env` file, each with a default that works on a laptop."""
+"""Settings: from the environment, each with a default that works on a laptop."""
 
 from pathlib import Path
 

@@ -123,9 +123,13 @@ class Transaction:
             .values(response=response)
         )
 
-    def finish(self, *, number_events_now: bool) -> None:
-        """Write what was told of; the events last, so that their ids follow the state."""
+    def finish(self, *, number_events_now: bool) -> int:
+        """Write what was told of; the events last, so that their ids follow the state.
+
+        Returns how many events got their position.
+        """
         insert_rows(self.connection, self._tables.audit, self._audit)
         insert_rows(self.connection, self._tables.outbox, self._events)
         if number_events_now and self._events:
-            number_events(self.connection, self._tables)
+            return number_events(self.connection, self._tables)
+        return 0

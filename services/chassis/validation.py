@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+from google.api import resource_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Value
@@ -57,12 +58,17 @@ def _is_left_out(request: Any, field_path: Any) -> bool:
     message = request
     for element, inner in pairwise(elements):
         value = getattr(message, element.field_name)
-        if "update_mask" in message.DESCRIPTOR.fields_by_name and isinstance(value, Message):
+        if "update_mask" in message.DESCRIPTOR.fields_by_name and _is_resource(value):
             return inner.field_name not in {field.name for field, _ in value.ListFields()}
         message = value[element.subscript.value] if element.subscript is not None else value
         if not isinstance(message, Message):
             return False
     return False
+
+
+def _is_resource(value: Any) -> bool:
+    option = resource_pb2.resource
+    return isinstance(value, Message) and value.DESCRIPTOR.GetOptions().HasExtension(option)
 
 
 def _path(field_path: Any) -> str:

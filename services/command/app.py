@@ -2,6 +2,9 @@
 
 import typer
 
+from services.command.copy import copy
+from services.command.customer import customer
+from services.command.load import load
 from services.command.migrations import migrate
 from services.command.token import token
 from services.command.up import up
@@ -15,5 +18,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (up, token, migrate, verify):
+for command in (up, load, customer, verify, token, migrate, copy):
     app.command()(command)

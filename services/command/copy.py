@@ -58,19 +58,16 @@ class Contents:
     """What a database holds: its tables by name, and its points by account."""
 
     tables: Mapping[str, Digest]
-    points: Mapping[int, int]
+    points: Counter[int]
 
     def differences(self, other: "Contents") -> list[str]:
         """Name the tables whose rows differ, and the accounts whose points do."""
-        tables = {*self.tables, *other.tables}
-        accounts = {*self.points, *other.points}
-        return [
-            *(name for name in sorted(tables) if self.tables.get(name) != other.tables.get(name)),
-            *(
-                f"points of account {account}"
-                for account in sorted(accounts)
-                if self.points.get(account) != other.points.get(account)
-            ),
+        tables = [name for name, digest in self.tables.items() if other.tables[name] != digest]
+        accounts = sorted(self.points.keys() | other.points.keys())
+        return tables + [
+            f"points of account {account}"
+            for account in accounts
+            if self.points[account] != other.points[account]
         ]
 
 
@@ -105,8 +102,8 @@ def copy(
     with console.status("copying"):
         copied = copy_suite(data_directory, urls)
     console.print(_grid(copied))
-    for contents in copied.values():
-        for account, points in sorted(contents.points.items()):
+    for held in copied.values():
+        for account, points in sorted(held.points.items()):
             name = ledger_pb2.LedgerEntry.Account.Name(account)  # type: ignore[arg-type]
             console.print(f"points of {name}: {points:,}")
     console.print("Rows and sums are the same on both sides. Run the suite on the copy from now on")
@@ -263,15 +260,19 @@ def _has_rows(pair: _Pair, table: Table) -> bool:
 
 def _copied(pair: _Pair) -> Contents:
     """Copy every table, and return what the target then holds; raises CannotCopy."""
+    name = pair.target.engine.url.database
     # The migration has given the target an identity; it takes that of the source.
     pair.target.execute(delete(pair.metadata.tables["store"]))
     for table in pair.metadata.sorted_tables:
-        _copy_table(pair, table)
+        try:
+            _copy_table(pair, table)
+        except psycopg.Error as error:
+            text = f"{name} did not take a row of {table.name}: {_reason(error)}"
+            raise CannotCopy(text) from error
         _raise_serial(pair.target, table)
     present = contents(pair.target, pair.metadata)
     differences = contents(pair.source, pair.metadata).differences(present)
     if differences:
-        name = pair.target.engine.url.database
         raise CannotCopy(f"{name} would differ from its source in {', '.join(differences)}")
     return present
 

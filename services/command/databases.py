@@ -63,7 +63,7 @@ def parsed_url(url: str) -> URL:
     """Return the parts of the URL of a database that the services can use, or raise CannotStart."""
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         # Its text is not repeated here: it may hold a password.
         raise CannotStart("a database URL cannot be read") from error
     if parsed.drivername not in {"sqlite", "postgresql+psycopg"}:
@@ -81,7 +81,7 @@ def _create(connection: Connection, names: Iterable[str]) -> None:
             continue
         quoted = connection.dialect.identifier_preparer.quote_identifier(name)
         try:
-            connection.exec_driver_sql(f"CREATE DATABASE {quoted}")
+            connection.exec_driver_sql(f"CREATE DATABASE {quoted} TEMPLATE template0 ENCODING 'UTF8'")
         except ProgrammingError as error:
             # Another process that starts now may have been first.
             if not isinstance(error.orig, psycopg.errors.DuplicateDatabase):

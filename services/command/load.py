@@ -492,13 +492,15 @@ def _mapping(text: str) -> tuple[str, str]:
 
 
 async def _load_with_bar(data_directory: Path, file: Path, options: LoadOptions) -> LoadReport:
+    console = Console(stderr=True)
     bar = Progress(
         "{task.description}",
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
     with bar:
         task = bar.add_task("customers and orders", total=None)

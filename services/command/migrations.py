@@ -97,7 +97,7 @@ def migrate(
     database_url: DatabaseUrl = None,
     data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY,
 ) -> None:
-    """Bring the databases of all services to the present schema.
+    """Bring all databases to the present schema.
 
     Prints each service with the revision that its database is at now. `vafa up` does the same
     before it starts.

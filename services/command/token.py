@@ -49,7 +49,7 @@ def token(
     ] = "operator",
     data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY,
 ) -> None:
-    """Print a fresh token that is good for 5 minutes, and nothing else.
+    """Print a fresh token, good for 5 minutes, and nothing else.
 
     It is signed with the key of the data directory, which `vafa up` makes; the suite need not
     run. Send it as the metadata `authorization: Bearer TOKEN`.

@@ -15,9 +15,13 @@ import grpc
 import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rich.console import Console
+from rich.progress import Progress
 from rich.text import Text
 
+import vafa
 from services.command import keys
+from services.command.csv_rows import CannotLoad
+from services.command.customer import print_customer
 from services.command.data_directory import (
     CannotStart,
     DataDirectoryInUse,
@@ -25,7 +29,9 @@ from services.command.data_directory import (
     write_private_file,
 )
 from services.command.databases import SERVICES, parsed_url
+from services.command.load import LoadOptions, load_file
 from services.command.migrations import Databases, DatabaseUrl, databases_of, migrate_all
+from services.command.summary import print_summary
 from services.command.supervisor import OWN_NAME, ProcessSpec, Supervisor
 from services.command.token import (
     DEFAULT_DATA_DIRECTORY,
@@ -33,10 +39,16 @@ from services.command.token import (
     service_token_file,
     write_tokens,
 )
+from vafa.contacts.v1 import contacts_pb2
+from vafa.gateway.v1 import customers_pb2
+from vafa.loyalty.v1 import programs_pb2
 
 HOST = "127.0.0.1"
 PORT_OFFSETS = {"gateway": 0, "contacts": 1, "loyalty": 2}
 METRICS_OFFSET = 100
+SAMPLE = Path(__file__).parents[2] / "data" / "cdnow_sample.csv"
+SAMPLE_PROGRAM = "programs/club"
+SAMPLE_CUSTOMER = contacts_pb2.ExternalId(system="cdnow", value="00004")
 PROBE_SECONDS = 1.0
 COLOURS = {"contacts": "cyan", "loyalty": "green", "gateway": "magenta", OWN_NAME: "blue"}
 LEVEL_STYLES = {"warning": "yellow", "error": "bold red", "critical": "bold red"}
@@ -110,6 +122,7 @@ def up(
         typer.Option(
             min=1,
             max=65_535 - METRICS_OFFSET - max(PORT_OFFSETS.values()),
+            envvar="VAFA_BASE_PORT",
             help="The port of the gateway. Contacts and loyalty have the next two; the metrics of"
             " the three are 100 above.",
         ),
@@ -130,11 +143,13 @@ def up(
         bool, typer.Option("--verbose", help="Show the calls that succeed too.")
     ] = False,
 ) -> None:
-    """Start the suite on this machine and keep it running until Ctrl-C.
+    """Run the suite on this machine until Ctrl-C.
 
     Makes the keys and the databases if they are missing, migrates the databases, starts the
     services, starts again what crashes, and shows all their logs as one.
     """
+    if sample and not SAMPLE.is_file():
+        raise CannotStart(f"the sample {SAMPLE} is not there; it comes with the repository")
     directory = data_directory.resolve()
     layout = Layout(directory, databases_of(directory, database_url), base_port)
     with supervised(directory):
@@ -144,6 +159,8 @@ def up(
 
     async def on_ready() -> None:
         log.console.print(_ready(layout), soft_wrap=True)
+        if sample:
+            await _show_sample(directory, log.console)
 
     supervisor = Supervisor(
         [layout.spec(service) for service in SERVICES],
@@ -279,3 +296,52 @@ def _ready(layout: Layout) -> Text:
         f"  Python    vafa.connect_local({str(directory)!r})\n"
         "  stop      Ctrl-C"
     )
+
+
+async def _show_sample(directory: Path, console: Console) -> None:
+    """Load the sample unless it is there, and print its figures and one customer."""
+    try:
+        async with vafa.aio.connect_local(directory) as suite:
+            await _load_sample(suite, console)
+            name = f"{SAMPLE_PROGRAM}/summary"
+            summary = await suite.programs.GetProgramSummary(
+                programs_pb2.GetProgramSummaryRequest(name=name)
+            )
+            contact = await suite.contacts.LookupContact(
+                contacts_pb2.LookupContactRequest(external_id=SAMPLE_CUSTOMER)
+            )
+            name = contact.name.replace("contacts/", "customers/")
+            customer = await suite.customers.GetCustomer(
+                customers_pb2.GetCustomerRequest(name=name)
+            )
+    except (vafa.VafaError, CannotLoad) as error:
+        raise CannotStart(f"the sample was not loaded: {error}") from error
+    print_summary(console, summary)
+    print_customer(console, customer)
+
+
+async def _load_sample(suite: vafa.aio.Suite, console: Console) -> None:
+    if await _has_sample(suite):
+        return
+    console.print(f"Loading {SAMPLE.name} into {SAMPLE_PROGRAM}")
+    # A load that was cut short goes on: what is there already is not written again.
+    options = LoadOptions(program=SAMPLE_PROGRAM.removeprefix("programs/"))
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("customers and orders", total=None)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        await load_file(suite, SAMPLE, options, progress)
+
+
+async def _has_sample(suite: vafa.aio.Suite) -> bool:
+    """Whether the programme has as many orders as the sample has rows."""
+    with SAMPLE.open("rb") as file:
+        rows_count = sum(1 for _ in file) - 1
+    request = programs_pb2.GetProgramSummaryRequest(name=f"{SAMPLE_PROGRAM}/summary")
+    try:
+        summary = await suite.programs.GetProgramSummary(request)
+    except vafa.NotFound:
+        return False
+    return summary.orders_count >= rows_count

@@ -45,9 +45,10 @@ def verify(
         float, typer.Option(min=1, help="How long to wait for each programme.")
     ] = 600,
 ) -> None:
-    """Recompute the ledgers from their entries, and compare every balance, lot and order.
+    """Verify the points of every member against the ledger.
 
-    Exit code 0 if all agree, 1 if there is any violation.
+    Recomputes the ledgers from their entries, and compares every balance, lot and order. Exit code
+    0 if all agree, 1 if there is any violation.
     """
     with _connect(loyalty, token_file, data_directory) as suite:
         names = _names(suite) if program is None else [f"programs/{_id(program)}"]
@@ -96,11 +97,12 @@ def _names(suite: vafa.Suite) -> list[str]:
 
 
 def _counts(found: dict[str, ledger_pb2.VerifyLedgerResponse]) -> Table:
-    table = Table("programme", title="checked")
+    table = Table(title="checked")
+    table.add_column("programme", overflow="fold")
     for heading, _ in COUNTED:
         table.add_column(heading, justify="right")
     for name, response in found.items():
-        table.add_row(name, *(f"{getattr(response, field):,}" for _, field in COUNTED))
+        table.add_row(_id(name), *(f"{getattr(response, field):,}" for _, field in COUNTED))
     return table
 
 

@@ -3,13 +3,17 @@
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
 
+from google.protobuf import json_format
+
 from services.chassis.codecs import time_of
+from services.chassis.errors import InvalidField
 from services.contacts import errors
 from services.contacts.rules.reachability import email_key, normalise_email, normalise_phone
 from vafa.contacts.v1 import contacts_pb2, interactions_pb2
 
 CLOCK_SKEW = timedelta(minutes=1)
 FIRST_BIRTH_YEAR = 1870
+CUSTOM_FIELDS_BYTES = 16_384
 OF_PERSONS = ("given_name", "family_name", "occupation", "birth_date")
 Contact = contacts_pb2.Contact
 Interaction = interactions_pb2.Interaction
@@ -19,7 +23,7 @@ def check_contact(_old: Contact | None, new: Contact, now: datetime) -> Contact:
     """Return the contact with its defaults and its addresses in normal form.
 
     Raises EmailInvalid, PhoneInvalid, ValueRepeated, FieldNotOfKind, DateInvalid,
-    TimeInFuture.
+    TimeInFuture, InvalidField.
     """
     if not new.kind:
         new.kind = Contact.KIND_PERSON
@@ -29,6 +33,7 @@ def check_contact(_old: Contact | None, new: Contact, now: datetime) -> Contact:
         _refuse_fields_of_persons(new)
     if new.HasField("birth_date"):
         _check_birth_date(new, now)
+    _bound_custom_fields(new)
     for n, email in enumerate(new.emails):
         field = f"emails[{n}].address"
         email.address = _normal(normalise_email, email.address, field, errors.EmailInvalid)
@@ -85,6 +90,14 @@ def _check_birth_date(contact: Contact, now: datetime) -> None:
     if born > (now + timedelta(days=1)).date():
         text = "lies in the future"
         raise errors.TimeInFuture(f"birth_date {text}", violations=[("birth_date", text)])
+
+
+def _bound_custom_fields(contact: Contact) -> None:
+    in_json = json_format.MessageToJson(contact.custom_fields, indent=None, ensure_ascii=False)
+    if len(in_json.encode()) > CUSTOM_FIELDS_BYTES:
+        text = f"at most {CUSTOM_FIELDS_BYTES} bytes in JSON"
+        violations = [("custom_fields", text)]
+        raise InvalidField(f"custom_fields: {text}", violations=violations)
 
 
 def _refuse_repeated(field: str, values: Iterable[object]) -> None:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type import date_pb2, money_pb2
+from sqlalchemy import Table
 
 import vafa
 from services.chassis.operations import operations_methods
@@ -181,38 +182,42 @@ class Wire:
         return Answer(response, dict(call.trailing_metadata()))
 
 
-def head(client: vafa.Suite, process: str) -> events_pb2.Cursor:
-    """Return the end of a feed."""
-    request = events_pb2.ListEventsRequest(parent=f"feeds/{process}", page_size=1)
-    return client.events(process).ListEvents(request).head
-
-
-def events_after(
-    client: vafa.Suite, process: str, cursor: events_pb2.Cursor, until_subject: str
+def _events_between(
+    client: vafa.Suite,
+    process: str,
+    after: events_pb2.Cursor,
+    first_subject: str,
+    last_subject: str,
 ) -> list[events_pb2.Event]:
-    """Return the events after a cursor, once one of the subject is there."""
-    request = events_pb2.ListEventsRequest(parent=f"feeds/{process}", after=cursor, page_size=1000)
+    """Return the events behind the creation of one subject and before that of another, once
+    both are there: events are numbered a moment after their commits.
+    """
+    found: list[events_pb2.Event] = []
+    request = events_pb2.ListEventsRequest(parent=f"feeds/{process}", after=after, page_size=1000)
     ends_at = time.monotonic() + 10
     while time.monotonic() < ends_at:
-        events = list(client.events(process).ListEvents(request).events)
-        if any(event.subject == until_subject for event in events):
-            return events
-        time.sleep(0.01)
-    raise AssertionError(f"no event of {until_subject}")
+        page = client.events(process).ListEvents(request)
+        found += page.events
+        request.after.CopyFrom(page.next)
+        subjects = [event.subject for event in found]
+        if last_subject in subjects:
+            between = slice(subjects.index(first_subject) + 1, subjects.index(last_subject))
+            return found[between]
+        if not page.events:
+            time.sleep(0.01)
+    raise AssertionError(f"no event of {last_subject}")
 
 
 def events_of_change(
     client: vafa.Suite, process: str, change: Callable[[], Any]
 ) -> list[events_pb2.Event]:
-    """Return the events of a change, and of nothing that comes later.
-
-    A further change marks the end, since the events of a feed have the order of their commits.
-    """
-    before = head(client, process)
+    """Return the events of a change, and of nothing that was done before or comes later."""
+    mark = EXERCISES["contact" if process == "contacts" else "program"]
+    request = events_pb2.ListEventsRequest(parent=f"feeds/{process}", page_size=1)
+    start = client.events(process).ListEvents(request).head
+    first = mark.make(client).name
     change()
-    mark = EXERCISES["contact" if process == "contacts" else "program"].make(client)
-    events = events_after(client, process, before, mark.name)
-    return [event for event in events if event.subject != mark.name]
+    return _events_between(client, process, start, first, mark.make(client).name)
 
 
 def a_contact(tag: str, n: int = 0) -> contacts_pb2.Contact:
@@ -424,6 +429,26 @@ EXERCISES: Mapping[str, Exercise] = {
         make_under=_award,
     ),
 }
+
+
+def a_row(table: Table, n: int) -> dict[str, Any]:
+    """Return a row of any table. Rows with equal numbers belong to each other, and those of a
+    table that differ in their numbers have the same parent.
+    """
+    last_key = list(table.primary_key)[-1]
+    values: dict[type, Any] = {
+        str: f"x{n}",
+        int: n + 1,
+        bool: False,
+        bytes: b"x",
+        dict: {},
+        object: {},
+        datetime: SOME_TIME + timedelta(seconds=n),
+        date: SOME_TIME.date(),
+    }
+    row = {column.name: values[column.type.python_type] for column in table.columns}
+    shared = [key.name for key in table.primary_key if key is not last_key]
+    return row | {name: "x0" for name in shared if isinstance(row[name], str)}
 
 
 def with_methods(*verbs: str) -> list[str]:

@@ -26,7 +26,7 @@ from vafa.contacts.v1 import contacts_pb2
 from vafa.gateway.v1 import customers_pb2
 from vafa.loyalty.v1 import ledger_pb2, members_pb2, programs_pb2
 
-TIMEOUT_SECONDS = 40
+TIMEOUT_SECONDS = 90
 SERVICES = ("contacts", "loyalty", "gateway")
 VAFA = (sys.executable, "-P", "-m", "services")
 READY = "The suite is ready."
@@ -123,7 +123,8 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         capture_output=True,
         text=True,
         timeout=TIMEOUT_SECONDS,
-        env={**os.environ, **environment},
+        # Wide enough that no table is folded.
+        env={**os.environ, "COLUMNS": "200", **environment},
     )
 
 
@@ -231,7 +232,7 @@ def test_verification_of_an_empty_programme_finds_nothing(up: Up) -> None:
         a_program(suite, "empty")
     verified = run("verify", "--program", "empty", "--data-directory", str(up.directory))
     assert verified.returncode == 0, verified.stderr
-    assert figures_of("programs/empty", verified.stdout) == [0, 0, 0, 0, 0, 0]
+    assert figures_of("empty", verified.stdout) == [0, 0, 0, 0, 0, 0]
 
 
 def test_verification_counts_what_it_checked(up: Up) -> None:
@@ -259,7 +260,7 @@ def test_verification_counts_what_it_checked(up: Up) -> None:
     )
     assert verified.returncode == 0, verified.stderr
     # One member, two transactions of two entries each, one lot, no orders, no violations.
-    assert figures_of("programs/filled", verified.stdout) == [1, 2, 4, 1, 0, 0]
+    assert figures_of("filled", verified.stdout) == [1, 2, 4, 1, 0, 0]
 
 
 def test_a_balance_that_was_tampered_with_fails_the_verification_of_all(up: Up) -> None:
@@ -275,9 +276,9 @@ def test_a_balance_that_was_tampered_with_fails_the_verification_of_all(up: Up) 
             "UPDATE members SET points_balance = 7 WHERE member_id = ?",
             [member.name.rpartition("/")[2]],
         )
-    verified = run("verify", "--data-directory", str(up.directory), COLUMNS="200")
+    verified = run("verify", "--data-directory", str(up.directory))
     assert verified.returncode == 1
-    assert figures_of(program, verified.stdout)[-1] > 0
+    assert figures_of("tampered", verified.stdout)[-1] > 0
     row = next(line for line in verified.stdout.splitlines() if member.name in line)
     assert row.split("│")[1].strip() == "balance is sum of entries"
     assert [int(cell) for cell in re.findall(r"│\s*(\d+)\s*(?=│)", row)] == [0, 7]
@@ -291,9 +292,9 @@ def test_verification_of_an_unknown_programme_is_one_line_of_error(up: Up) -> No
     assert "programs/nix" in verified.stderr
 
 
-def figures_of(program: str, output: str) -> list[int]:
+def figures_of(program_id: str, output: str) -> list[int]:
     """Return the figures in the row of a programme."""
-    row = next(line for line in output.splitlines() if f" {program} " in line)
+    row = next(line for line in output.splitlines() if f" {program_id} " in line)
     return [int(cell) for cell in re.findall(r"│\s*([\d,]+)\s*(?=│)", row)]
 
 
@@ -341,3 +342,19 @@ def test_one_url_of_postgresql_gives_each_service_a_database_of_its_own(
     )
     assert [line.split()[0] for line in migrated.stdout.splitlines()] == list(SERVICES)
     assert f"/{name}_gateway" in migrated.stdout
+
+
+def test_the_sample_is_loaded_once_and_its_figures_are_printed(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    figures = (
+        "2,357 customers · 6,919 orders · 244,091.94 USD"
+        " · 1,152 repeat customers (48.88 %) · 239,444 points"
+    )
+    with Up(directory, "--sample") as first:
+        wait_until(lambda: "cdnow customer 00004" in first.log(), "the picture of a customer")
+        assert figures in first.log()
+        assert first.interrupt() == 0
+    with Up(directory, "--sample") as second:
+        wait_until(lambda: "cdnow customer 00004" in second.log(), "the picture of a customer")
+        assert figures in second.log()
+        assert "Loading" not in second.log()

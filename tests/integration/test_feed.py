@@ -133,7 +133,7 @@ def insert_event(connection: Connection, event_type: str, subject: str) -> str:
 
 def count(store: Connection, rows: LiteralString) -> int:
     """Return how many rows there are, given as what stands behind FROM."""
-    (counted,) = store.execute("SELECT count(*) FROM " + rows).fetchall()
+    (counted,) = store.execute("SELECT count(*) FROM " + rows).fetchall()  # noqa: S608
     return int(counted[0])
 
 
@@ -316,6 +316,25 @@ def test_a_stream_brings_new_events_within_a_second_and_is_resumed_at_its_cursor
     assert [event.subject for event in events] == names
 
 
+def test_readers_who_leave_their_streams_do_not_hurt_the_service(on_sqlite: RunningSuite) -> None:
+    async def leave_often(suite: vafa.aio.Suite) -> None:
+        for _ in range(30):
+            request = events_pb2.StreamEventsRequest(parent=FEED)
+            stream = suite.events("contacts").StreamEvents(request)
+            async for _part in stream:
+                stream.cancel()
+                break
+
+    async def read() -> None:
+        async with on_sqlite.aio_client() as suite:
+            await asyncio.gather(*(leave_often(suite) for _ in range(4)))
+
+    with on_sqlite.client() as client:
+        create(client)
+        asyncio.run(read())
+        assert create(client)
+
+
 def test_an_idle_stream_says_that_it_lives(on_sqlite: RunningSuite) -> None:
     with on_sqlite.client() as client:
         request = events_pb2.StreamEventsRequest(parent=FEED, after=head(client))
@@ -405,6 +424,30 @@ def test_pruned_events_expire_the_cursors_before_them_and_the_positions_go_on(
         assert [event.subject for event in events_after(client)] == [name]
     contacts.stop("contacts")
     contacts.start("contacts")
+
+
+def test_a_reader_whom_the_pruning_overtakes_is_told_and_misses_nothing_silently(
+    on_postgresql: RunningSuite, store: Connection, postgres: Postgres
+) -> None:
+    reading = "pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%outbox.payload%'"
+    with ExitStack() as stack:
+        client = stack.enter_context(on_postgresql.client())
+        start = head(client)
+        for _ in range(4):
+            create(client)
+        until(lambda: head(client).position == start.position + 4)
+        old = page(client, start, size=1).next
+        pruner = stack.enter_context(psycopg.connect(postgres.conninfo(DATABASE)))
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        pruner.execute("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE")
+        read = pool.submit(page, client, old)
+        until(lambda: count(store, reading) > 0)
+        pruned = (old.position + 1,)
+        pruner.execute("DELETE FROM outbox WHERE position <= %s", pruned)
+        pruner.execute("UPDATE store SET pruned_position = %s", pruned)
+        pruner.commit()
+        with pytest.raises(vafa.OutOfRange):
+            read.result()
 
 
 def test_a_restored_copy_keeps_the_positions_and_a_new_epoch_ends_the_old_cursors(

@@ -4,7 +4,7 @@ import base64
 import hmac
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def test_a_token_that_expired_within_the_skew_of_clocks_is_accepted(tokens: Toke
     assert tokens.verify(token(exp=int(time.time()) - 10)).subject == "ada"
 
 
-REFUSED = {
+REFUSED: dict[str, Callable[[], str]] = {
     "expired": lambda: token(exp=int(time.time()) - 60),
     "not valid yet": lambda: token(nbf=int(time.time()) + 120),
     "of another issuer": lambda: token(iss="somebody"),
@@ -143,7 +143,8 @@ def test_the_public_key_is_no_secret_to_sign_with(tokens: Tokens) -> None:
 
 def test_a_trusted_key_of_another_algorithm_is_not_accepted(tmp_path: Path) -> None:
     key = generate_private_key(65537, 2048)
-    entry = {**RSAAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": "now", "alg": "RS256"}
+    public = json.loads(RSAAlgorithm.to_jwk(key.public_key()))
+    entry = {**public, "kid": "now", "alg": "RS256"}
     tokens = Tokens(write(tmp_path / "jwks.json", {"keys": [entry]}), "vafa-local", "vafa")
     with pytest.raises(errors.Unauthenticated):
         tokens.verify(token(key, algorithm="RS256"))

@@ -1,5 +1,7 @@
 """The policy that the contract states for its methods."""
 
+from typing import Literal
+
 import pytest
 from google.longrunning import operations_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool
@@ -50,7 +52,9 @@ def test_a_method_is_served_as_its_policy_states() -> None:
 
 
 @pytest.mark.parametrize("left_out", ["permission", "deadline", "effect", "failures"])
-def test_a_method_whose_policy_is_not_whole_is_not_served(left_out: str) -> None:
+def test_a_method_whose_policy_is_not_whole_is_not_served(
+    left_out: Literal["permission", "deadline", "effect", "failures"],
+) -> None:
     policy = a_policy()
     policy.ClearField(left_out)
     with pytest.raises(PolicyMissing, match=r"test\.Service\.Do"):

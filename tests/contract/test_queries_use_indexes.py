@@ -1,0 +1,142 @@
+"""Whatever a List filters or orders by, an index serves, on both databases."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.pool import NullPool
+
+from services.chassis.filter_sql import to_sql
+from services.chassis.filters import FieldType, parse
+from services.chassis.migrate import migrate
+from services.chassis.pages import PageQuery, page
+from services.chassis.resource import Resource
+from tests.conftest import DATABASES
+from tests.contract.resources import EXERCISES, a_row
+from tests.harness.postgres import Postgres
+
+RESOURCES = {name: exercise.resource for name, exercise in EXERCISES.items()}
+# The widest list that the contract allows, where it is not all there is.
+WIDEST: dict[str, tuple[str, ...]] = {"lot": ("x0", "x0"), "ledger_transaction": ("x0", "-")}
+LITERALS = {
+    FieldType.TEXT: '"x"',
+    FieldType.INTEGER: "7",
+    FieldType.TIME: '"2026-01-31T23:59:59Z"',
+}
+NORMAL = {"emails.address": '"ada@example.org"', "phones.number": '"+989121234567"'}
+KEY = b"key of page tokens"
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def connections(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Connection]]:
+    """A connection to a database of each service that has resources, with a few rows."""
+    opened = {}
+    for service in sorted({exercise.process for exercise in EXERCISES.values()}):
+        url = f"sqlite:///{tmp_path_factory.mktemp('indexes')}/{service}.db"
+        if request.param == "postgresql":
+            postgres: Postgres = request.getfixturevalue("postgres")
+            url = postgres.create(f"indexes_{service}")
+        migrate(service, url)
+        opened[service] = create_engine(url, poolclass=NullPool).connect()
+    for connection, resource in {
+        (opened[exercise.process], exercise.resource) for exercise in EXERCISES.values()
+    }:
+        for table in resource.table.metadata.sorted_tables:
+            if connection.scalar(text(f"SELECT count(*) FROM {table.name}")) == 0:  # noqa: S608
+                connection.execute(table.insert(), [a_row(table, n) for n in range(3)])
+        connection.commit()
+    yield opened
+    for connection in opened.values():
+        connection.close()
+
+
+def plan(connection: Connection, query: Callable[[], object]) -> str:
+    """Return how the database goes about the last statement of a query; PostgreSQL reads a
+    whole table, or sorts, only if there is no other way.
+    """
+    statements: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        statements.append((statement, parameters))
+
+    event.listen(connection, "before_cursor_execute", note)
+    query()
+    event.remove(connection, "before_cursor_execute", note)
+    statement, parameters = statements[-1]
+    if connection.dialect.name == "sqlite":
+        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        return "\n".join(row.detail for row in rows)
+    for setting in ("enable_seqscan", "enable_sort", "enable_incremental_sort"):
+        connection.execute(text(f"SET LOCAL {setting} = off"))
+    rows = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
+    found = "\n".join(str(row[0]) for row in rows)
+    connection.rollback()
+    return found
+
+
+def reads_a_whole_table(found: str) -> bool:
+    return bool(re.search(r"^SCAN|Seq Scan", found, re.MULTILINE))
+
+
+def searches_by(found: str, column: str) -> bool:
+    """Whether an index is searched by the column."""
+    on_sqlite = rf"SEARCH .*\b{column}[=<>]\?"
+    return bool(re.search(rf"{on_sqlite}|Index Cond: .*\b{column}\b", found))
+
+
+def in_parent(resource: Resource[Any], name: str) -> Any:
+    """Return the select of what the widest list has."""
+    query = resource.select()
+    for key, id_ in zip(resource.keys, WIDEST.get(name, ()), strict=False):
+        if id_ != "-":
+            query = query.where(resource.table.c[key] == id_)
+    return query
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [(name, path) for name, resource in RESOURCES.items() for path in resource.filter_fields],
+)
+def test_an_index_serves_a_filter(connections: dict[str, Connection], name: str, path: str) -> None:
+    resource, connection = RESOURCES[name], connections[EXERCISES[name].process]
+    field, binding = resource.filter_fields[path], resource.bindings[path]
+    literal = NORMAL.get(path) or LITERALS.get(field.type) or next(iter(field.values))
+    expression = parse(f"{path.replace('*', 'k')} = {literal}", resource.filter_fields)
+    assert expression is not None
+    query = in_parent(resource, name).where(to_sql(expression, resource.bindings))
+    found = plan(connection, lambda: connection.execute(query).all())
+    assert not reads_a_whole_table(found), found
+    column = binding.column if hasattr(binding, "column") else binding.value
+    # A member has so few lots that each may be looked at.
+    assert searches_by(found, column.name) or name == "lot", found
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [
+        (name, order + way)
+        for name, resource in RESOURCES.items()
+        for order in resource.orders
+        for way in ("", " desc")
+    ],
+)
+def test_an_index_serves_an_order_from_any_page_on(
+    connections: dict[str, Connection], name: str, order: str
+) -> None:
+    resource, connection = RESOURCES[name], connections[EXERCISES[name].process]
+    parent = WIDEST.get(name, ("-",) * (len(resource.keys) - 1))
+    # With deleted ones, since the rows of this test happen to be.
+    query = PageQuery(parent=parent, order_by=order, page_size=1, show_deleted=True)
+    token = page(connection, resource, query, KEY).next_page_token
+    assert token
+    further = PageQuery(
+        parent=parent, order_by=order, page_size=1, page_token=token, show_deleted=True
+    )
+    found = plan(connection, lambda: page(connection, resource, further, KEY))
+    assert not reads_a_whole_table(found), found
+    assert not re.search(r"TEMP B-TREE|\bSort\b", found), found
+    assert searches_by(found, order.partition(" ")[0]), found

@@ -1,0 +1,362 @@
+"""Many callers at once, over one replica or two: each effect once, and nothing spent twice."""
+
+import asyncio
+import random
+import signal
+import time
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import psycopg
+import pytest
+from google.type import money_pb2
+
+import vafa
+from tests.conftest import DATABASES
+from tests.harness.postgres import Postgres
+from tests.harness.suite import RunningSuite
+from vafa.contacts.v1 import contacts_pb2
+from vafa.loyalty.v1 import ledger_pb2, members_pb2, orders_pb2, programs_pb2
+
+T = TypeVar("T")
+Connection = psycopg.Connection[Any]
+Replicas = Sequence[vafa.aio.Suite]
+SERVICES = ("contacts", "loyalty")
+
+
+def until(holds: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait until something holds; fails if it does not within these seconds."""
+    ends_at = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ends_at
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSuite]:
+    """Contacts and loyalty on SQLite."""
+    running = RunningSuite(tmp_path_factory.mktemp("concurrency-sqlite"))
+    running.start(*SERVICES)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def on_postgresql(
+    postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningSuite]:
+    """Two replicas each of contacts and loyalty on PostgreSQL."""
+    urls = {name: postgres.create(f"concurrency_{name}") for name in SERVICES}
+    running = RunningSuite(tmp_path_factory.mktemp("concurrency"), urls)
+    running.start(*SERVICES, *(f"{name}-2" for name in SERVICES))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(params=DATABASES)
+def running(request: pytest.FixtureRequest) -> RunningSuite:
+    """Contacts and loyalty, once on each database."""
+    found: RunningSuite = request.getfixturevalue(f"on_{request.param}")
+    return found
+
+
+@pytest.fixture
+def store(postgres: Postgres, on_postgresql: RunningSuite) -> Iterator[Connection]:
+    """A connection of our own to the PostgreSQL of loyalty; each statement commits."""
+    with psycopg.connect(postgres.conninfo("concurrency_loyalty"), autocommit=True) as connection:
+        yield connection
+
+
+def at_once(
+    running: RunningSuite,
+    service: str,
+    count: int,
+    ask: Callable[[vafa.aio.Suite, int], Awaitable[T]],
+) -> list[T | vafa.VafaError]:
+    """Ask so many times at once, every other time another replica; return answers and refusals."""
+
+    async def all_of_them() -> list[T | vafa.VafaError]:
+        replicas = [running.aio_client()]
+        if f"{service}-2" in running.addresses:
+            replicas.append(running.aio_client(replica=f"{service}-2"))
+        try:
+            return await asyncio.gather(
+                *(answered(ask(replicas[n % len(replicas)], n)) for n in range(count))
+            )
+        finally:
+            for replica in replicas:
+                await replica.close()
+
+    return asyncio.run(all_of_them())
+
+
+async def answered(call: Awaitable[T]) -> T | vafa.VafaError:
+    """Return the answer of a call, or what it failed with."""
+    try:
+        return await call
+    except vafa.VafaError as error:
+        return error
+
+
+def reasons(answers: Sequence[object]) -> Counter[str]:
+    """Count the answers by the reason of their failure, empty for those that succeeded."""
+    return Counter(one.reason if isinstance(one, vafa.VafaError) else "" for one in answers)
+
+
+def a_program(client: vafa.Suite) -> str:
+    """Create a programme that gives a point for a euro."""
+    one = money_pb2.Money(currency_code="EUR", units=1)
+    program = programs_pb2.Program(
+        display_name="Club",
+        currency_code="EUR",
+        earn_rate=programs_pb2.EarnRate(points=1, per_amount=one),
+    )
+    request = programs_pb2.CreateProgramRequest(program=program)
+    return client.programs.CreateProgram(request).name
+
+
+def a_member(client: vafa.Suite, program: str, points: int = 0) -> str:
+    """Enrol somebody with so many points and return the name of the membership."""
+    contact = f"contacts/{uuid.uuid4()}"
+    member = members_pb2.Member(contact=contact)
+    request = members_pb2.CreateMemberRequest(parent=program, member=member)
+    name = client.members.CreateMember(request).name
+    if points:
+        client.ledger.AwardPoints(award(name, points))
+    return name
+
+
+def award(member: str, points: int, request_id: str = "") -> ledger_pb2.AwardPointsRequest:
+    """Return the request for an award."""
+    return ledger_pb2.AwardPointsRequest(
+        member=member, points=points, reason="test", request_id=request_id
+    )
+
+
+def spend(member: str, points: int, request_id: str = "") -> ledger_pb2.SpendPointsRequest:
+    """Return the request for a spending."""
+    return ledger_pb2.SpendPointsRequest(
+        member=member, points=points, reason="test", request_id=request_id
+    )
+
+
+def an_order(program: str, contact: str, external_id: str) -> orders_pb2.RecordOrderRequest:
+    """Return the request for an order of ten euros."""
+    ten = money_pb2.Money(currency_code="EUR", units=10)
+    line = orders_pb2.OrderLine(sku="tea", quantity=1, amount=ten)
+    order = orders_pb2.Order(external_id=external_id, contact=contact, lines=[line])
+    return orders_pb2.RecordOrderRequest(parent=program, order=order)
+
+
+def balance(client: vafa.Suite, member: str) -> int:
+    """Return the points that a member has."""
+    request = ledger_pb2.GetBalanceRequest(name=f"{member}/balance")
+    return client.ledger.GetBalance(request).points_balance
+
+
+def require_right_ledger(client: vafa.Suite, program: str) -> ledger_pb2.VerifyLedgerResponse:
+    """Fail unless the ledger of a programme agrees with itself; return the verification."""
+    operation = client.ledger.VerifyLedger(ledger_pb2.VerifyLedgerRequest(parent=program))
+    found: ledger_pb2.VerifyLedgerResponse = client.wait(operation, timeout_seconds=30)
+    assert not found.violations
+    assert found.violations_count == 0
+    return found
+
+
+def test_sixty_four_callers_with_one_request_id_have_one_effect_and_one_answer(
+    running: RunningSuite,
+) -> None:
+    with running.client() as client:
+        member = a_member(client, a_program(client))
+        request_id = str(uuid.uuid4())
+        request = award(member, 7, request_id)
+        answers = at_once(running, "loyalty", 64, lambda suite, _: suite.ledger.AwardPoints(request))
+        assert reasons(answers) == {"": 64}
+        sent = {
+            one.SerializeToString()
+            for one in answers
+            if isinstance(one, ledger_pb2.LedgerTransaction)
+        }
+        assert len(sent) == 1
+        assert balance(client, member) == 7
+        with pytest.raises(vafa.InvalidArgument) as refused:
+            client.ledger.AwardPoints(award(member, 8, request_id))
+        assert refused.value.reason == "REQUEST_ID_REUSED"
+        assert balance(client, member) == 7
+
+
+def test_two_payloads_under_one_request_id_have_the_effect_of_one(running: RunningSuite) -> None:
+    with running.client() as client:
+        member = a_member(client, a_program(client))
+        request_id = str(uuid.uuid4())
+        answers = at_once(
+            running,
+            "loyalty",
+            32,
+            lambda suite, n: suite.ledger.AwardPoints(award(member, 1 + n // 2 % 2, request_id)),
+        )
+        assert reasons(answers) == {"": 16, "REQUEST_ID_REUSED": 16}
+        assert balance(client, member) in (1, 2)
+
+
+def test_sixty_four_callers_spend_a_balance_no_more_often_than_it_holds_the_price(
+    running: RunningSuite,
+) -> None:
+    with running.client() as client:
+        program = a_program(client)
+        member = a_member(client, program, points=1000)
+        answers = at_once(
+            running, "loyalty", 64, lambda suite, _: suite.ledger.SpendPoints(spend(member, 70))
+        )
+        assert reasons(answers) == {"": 14, "INSUFFICIENT_POINTS": 50}
+        assert balance(client, member) == 1000 - 14 * 70
+        assert require_right_ledger(client, program).ledger_transactions_checked == 15
+
+
+def test_sixty_four_callers_with_one_external_id_record_one_order(running: RunningSuite) -> None:
+    with running.client() as client:
+        program, contact = a_program(client), f"contacts/{uuid.uuid4()}"
+        request = an_order(program, contact, "one")
+        answers = at_once(running, "loyalty", 64, lambda suite, _: suite.orders.RecordOrder(request))
+        assert reasons(answers) == {"": 64}
+        assert len({str(one) for one in answers}) == 1
+        listed = client.orders.ListOrders(orders_pb2.ListOrdersRequest(parent=program)).orders
+        assert len(listed) == 1
+        assert balance(client, listed[0].member) == 10
+
+
+def test_one_external_id_for_orders_of_several_contacts_belongs_to_one_of_them(
+    running: RunningSuite,
+) -> None:
+    with running.client() as client:
+        program = a_program(client)
+        contacts = [f"contacts/{uuid.uuid4()}" for _ in range(8)]
+        answers = at_once(
+            running,
+            "loyalty",
+            8,
+            lambda suite, n: suite.orders.RecordOrder(an_order(program, contacts[n], "one")),
+        )
+        assert reasons(answers) == {"": 1, "ORDER_ALREADY_RECORDED": 7}
+        members = members_pb2.ListMembersRequest(parent=program)
+        assert len(client.members.ListMembers(members).members) == 1
+
+
+def test_thirty_two_upserts_of_a_new_external_id_create_one_contact(running: RunningSuite) -> None:
+    external_id = contacts_pb2.ExternalId(system="shop", value=str(uuid.uuid4()))
+
+    def ask(suite: vafa.aio.Suite, n: int) -> Awaitable[contacts_pb2.Contact]:
+        contact = contacts_pb2.Contact(display_name=f"Ada {n}")
+        request = contacts_pb2.UpsertContactRequest(external_id=external_id, contact=contact)
+        return suite.contacts.UpsertContact(request)
+
+    answers = at_once(running, "contacts", 32, ask)
+    assert reasons(answers) == {"": 32}
+    contacts = [one for one in answers if isinstance(one, contacts_pb2.Contact)]
+    assert len({one.name for one in contacts}) == 1
+    assert sorted(int(one.etag.strip('"')) for one in contacts) == list(range(1, 33))
+
+
+def test_a_contact_who_is_enrolled_and_buys_at_once_is_one_member(running: RunningSuite) -> None:
+    with running.client() as client:
+        program = a_program(client)
+        contacts = [f"contacts/{uuid.uuid4()}" for _ in range(20)]
+
+        def ask(suite: vafa.aio.Suite, n: int) -> Awaitable[object]:
+            contact = contacts[n // 2 % len(contacts)]
+            if n % 4 in (0, 3):
+                return suite.orders.RecordOrder(an_order(program, contact, contact))
+            member = members_pb2.Member(contact=contact)
+            request = members_pb2.CreateMemberRequest(parent=program, member=member)
+            return suite.members.CreateMember(request)
+
+        answers = at_once(running, "loyalty", 2 * len(contacts), ask)
+        assert set(reasons(answers)) <= {"", "RESOURCE_ALREADY_EXISTS"}
+        request = members_pb2.ListMembersRequest(parent=program, page_size=1000)
+        members = client.members.ListMembers(request).members
+        assert sorted(one.contact for one in members) == sorted(contacts)
+        orders = orders_pb2.ListOrdersRequest(parent=program, page_size=1000)
+        bought = [one.contact for one in client.orders.ListOrders(orders).orders]
+        assert {one.contact: one.points_balance for one in members} == {
+            contact: 10 if contact in bought else 0 for contact in contacts
+        }
+        require_right_ledger(client, program)
+
+
+def hammer(
+    running: RunningSuite,
+    members: Sequence[str],
+    seconds: float,
+    callers: int,
+    *,
+    repeated: bool = False,
+) -> tuple[Counter[str], Counter[str], int]:
+    """Award and spend at random from many callers over two replicas.
+
+    Returns the points by member, the outcomes by reason, and how many movements were
+    acknowledged. A call that is `repeated` goes on with its request_id until it is answered.
+    """
+    points: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
+    ends_at = time.monotonic() + seconds
+
+    async def caller(suite: vafa.aio.Suite, seed: int) -> None:
+        dice = random.Random(seed)  # noqa: S311
+        while time.monotonic() < ends_at:
+            member, amount = dice.choice(members), dice.randint(1, 50)
+            request_id = str(uuid.uuid4())
+            awards = dice.random() < 0.5
+            while True:
+                call: Awaitable[ledger_pb2.LedgerTransaction] = (
+                    suite.ledger.AwardPoints(award(member, amount, request_id))
+                    if awards
+                    else suite.ledger.SpendPoints(spend(member, amount, request_id))
+                )
+                answer = await answered(call)
+                if not isinstance(answer, vafa.VafaError):
+                    points[member] += amount if awards else -amount
+                    outcomes[""] += 1
+                    break
+                outcomes[answer.reason or answer.code.name] += 1
+                if not repeated or isinstance(answer, vafa.FailedPrecondition):
+                    break
+
+    async def all_of_them() -> None:
+        replicas = [running.aio_client(), running.aio_client(replica="loyalty-2")]
+        try:
+            await asyncio.gather(*(caller(replicas[n % 2], n) for n in range(callers)))
+        finally:
+            for replica in replicas:
+                await replica.close()
+
+    asyncio.run(all_of_them())
+    return points, outcomes, outcomes[""]
+
+
+def test_awards_and_spendings_from_two_replicas_keep_the_ledger_right(
+    on_postgresql: RunningSuite,
+) -> None:
+    with on_postgresql.client() as client:
+        program = a_program(client)
+        members = [a_member(client, program) for _ in range(10)]
+        points, outcomes, moved = hammer(on_postgresql, members, seconds=5, callers=32)
+        assert set(outcomes) == {"", "INSUFFICIENT_POINTS"}
+        assert {member: balance(client, member) for member in members} == {
+            member: points[member] for member in members
+        }
+        found = require_right_ledger(client, program)
+        assert found.ledger_transactions_checked == moved
+        print(f"{moved} movements and {outcomes['INSUFFICIENT_POINTS']} refusals in 5 s")
+
+
+def is_in_transaction(store: Connection, port: int) -> bool:
+    """Whether a client of a port has begun a transaction and sends nothing."""
+    query = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND state = 'idle in transaction' AND query LIKE '%%members%%' AND pid = %s"
+    )
+    row = store.execute(query, (port,)).fetchone()
+    return row is not None and row[0] > 0
