@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import psycopg
 import structlog
 from google.protobuf.message import Message
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
@@ -287,6 +288,9 @@ def _is_transient(error: DBAPIError) -> bool:
     request_id when the command runs again.
     """
     if error.connection_invalidated or getattr(error.orig, "sqlstate", None) in TRANSIENT_SQLSTATES:
+        return True
+    if isinstance(error.orig, psycopg.OperationalError) and error.orig.sqlstate is None:
+        # Not the server's word: the connection itself failed, be it while rolling back.
         return True
     text = str(error.orig)
     return isinstance(error, OperationalError) and (

@@ -48,7 +48,8 @@ def configure_logs(service: str, level: str) -> None:
         _redact_messages,
         structlog.processors.format_exc_info,
     ]
-    render = structlog.processors.JSONRenderer(ensure_ascii=False)
+    # ASCII, since some readers see the end of a line in U+2028 and its like.
+    render = structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),

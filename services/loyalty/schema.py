@@ -177,6 +177,7 @@ ledger_transactions = Table(
         *("program_id", "member_id", "create_time", "ledger_transaction_id"),
     ),
     Index(None, "program_id", "kind", "points"),
+    Index(None, "program_id", "points"),
     Index(None, "program_id", "reason"),
 )
 ledger_entries = Table(

@@ -432,10 +432,9 @@ EXERCISES: Mapping[str, Exercise] = {
 
 
 def a_row(table: Table, n: int) -> dict[str, Any]:
-    """Return a row of any table. Rows with equal numbers belong to each other, and those of a
-    table that differ in their numbers have the same parent.
+    """Return a row of any table. Rows with equal numbers belong to each other, and all rows of
+    the ledger to the first member.
     """
-    last_key = list(table.primary_key)[-1]
     values: dict[type, Any] = {
         str: f"x{n}",
         int: n + 1,
@@ -447,8 +446,9 @@ def a_row(table: Table, n: int) -> dict[str, Any]:
         date: SOME_TIME.date(),
     }
     row = {column.name: values[column.type.python_type] for column in table.columns}
-    shared = [key.name for key in table.primary_key if key is not last_key]
-    return row | {name: "x0" for name in shared if isinstance(row[name], str)}
+    if "ledger_transaction_id" in row:
+        row |= {"program_id": "x0", "member_id": "x0"}
+    return row
 
 
 def with_methods(*verbs: str) -> list[str]:

@@ -3,11 +3,13 @@
 import asyncio
 import random
 import signal
+import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import psycopg
@@ -23,7 +25,6 @@ from vafa.loyalty.v1 import ledger_pb2, members_pb2, orders_pb2, programs_pb2
 
 T = TypeVar("T")
 Connection = psycopg.Connection[Any]
-Replicas = Sequence[vafa.aio.Suite]
 SERVICES = ("contacts", "loyalty")
 
 
@@ -173,7 +174,9 @@ def test_sixty_four_callers_with_one_request_id_have_one_effect_and_one_answer(
         member = a_member(client, a_program(client))
         request_id = str(uuid.uuid4())
         request = award(member, 7, request_id)
-        answers = at_once(running, "loyalty", 64, lambda suite, _: suite.ledger.AwardPoints(request))
+        answers = at_once(
+            running, "loyalty", 64, lambda suite, _: suite.ledger.AwardPoints(request)
+        )
         assert reasons(answers) == {"": 64}
         sent = {
             one.SerializeToString()
@@ -220,7 +223,9 @@ def test_sixty_four_callers_with_one_external_id_record_one_order(running: Runni
     with running.client() as client:
         program, contact = a_program(client), f"contacts/{uuid.uuid4()}"
         request = an_order(program, contact, "one")
-        answers = at_once(running, "loyalty", 64, lambda suite, _: suite.orders.RecordOrder(request))
+        answers = at_once(
+            running, "loyalty", 64, lambda suite, _: suite.orders.RecordOrder(request)
+        )
         assert reasons(answers) == {"": 64}
         assert len({str(one) for one in answers}) == 1
         listed = client.orders.ListOrders(orders_pb2.ListOrdersRequest(parent=program)).orders
@@ -286,54 +291,61 @@ def test_a_contact_who_is_enrolled_and_buys_at_once_is_one_member(running: Runni
         require_right_ledger(client, program)
 
 
-def hammer(
+@dataclass
+class Outcomes:
+    """What many callers were answered."""
+
+    points: Counter[str] = field(default_factory=Counter)
+    """The points that each member has, by the movements that were acknowledged."""
+    by_reason: Counter[str] = field(default_factory=Counter)
+    """How many answers there were by reason of refusal, empty for movements."""
+
+
+def move_points(
     running: RunningSuite,
     members: Sequence[str],
-    seconds: float,
-    callers: int,
-    *,
-    repeated: bool = False,
-) -> tuple[Counter[str], Counter[str], int]:
-    """Award and spend at random from many callers over two replicas.
-
-    Returns the points by member, the outcomes by reason, and how many movements were
-    acknowledged. A call that is `repeated` goes on with its request_id until it is answered.
-    """
-    points: Counter[str] = Counter()
-    outcomes: Counter[str] = Counter()
-    ends_at = time.monotonic() + seconds
+    goes_on: Callable[[], bool],
+    replicas: Sequence[str] = ("", "loyalty-2"),
+) -> Outcomes:
+    """Award and spend at random from 32 callers; a call without an answer is repeated as it was."""
+    outcomes = Outcomes()
 
     async def caller(suite: vafa.aio.Suite, seed: int) -> None:
         dice = random.Random(seed)  # noqa: S311
-        while time.monotonic() < ends_at:
-            member, amount = dice.choice(members), dice.randint(1, 50)
+        while goes_on():
+            member, points = dice.choice(members), dice.randint(1, 50)
             request_id = str(uuid.uuid4())
             awards = dice.random() < 0.5
-            while True:
-                call: Awaitable[ledger_pb2.LedgerTransaction] = (
-                    suite.ledger.AwardPoints(award(member, amount, request_id))
+            answer: object = None
+            while answer is None or isinstance(answer, (vafa.Unavailable, vafa.DeadlineExceeded)):
+                answer = await answered(
+                    suite.ledger.AwardPoints(award(member, points, request_id))
                     if awards
-                    else suite.ledger.SpendPoints(spend(member, amount, request_id))
+                    else suite.ledger.SpendPoints(spend(member, points, request_id))
                 )
-                answer = await answered(call)
-                if not isinstance(answer, vafa.VafaError):
-                    points[member] += amount if awards else -amount
-                    outcomes[""] += 1
-                    break
-                outcomes[answer.reason or answer.code.name] += 1
-                if not repeated or isinstance(answer, vafa.FailedPrecondition):
-                    break
+                outcomes.by_reason.update(reasons([answer]))
+            if not isinstance(answer, vafa.VafaError):
+                outcomes.points[member] += points if awards else -points
 
     async def all_of_them() -> None:
-        replicas = [running.aio_client(), running.aio_client(replica="loyalty-2")]
+        suites = [running.aio_client(replica=replica) for replica in replicas]
         try:
-            await asyncio.gather(*(caller(replicas[n % 2], n) for n in range(callers)))
+            callers = (caller(suites[n % len(suites)], n) for n in range(32))
+            await asyncio.gather(*callers)
         finally:
-            for replica in replicas:
-                await replica.close()
+            for suite in suites:
+                await suite.close()
 
     asyncio.run(all_of_them())
-    return points, outcomes, outcomes[""]
+    return outcomes
+
+
+def require_acknowledged(client: vafa.Suite, program: str, outcomes: Outcomes) -> None:
+    """Fail unless what was acknowledged was done, once each, and nothing else was."""
+    for member, points in outcomes.points.items():
+        assert balance(client, member) == points
+    found = require_right_ledger(client, program)
+    assert found.ledger_transactions_checked == outcomes.by_reason[""]
 
 
 def test_awards_and_spendings_from_two_replicas_keep_the_ledger_right(
@@ -342,21 +354,83 @@ def test_awards_and_spendings_from_two_replicas_keep_the_ledger_right(
     with on_postgresql.client() as client:
         program = a_program(client)
         members = [a_member(client, program) for _ in range(10)]
-        points, outcomes, moved = hammer(on_postgresql, members, seconds=5, callers=32)
-        assert set(outcomes) == {"", "INSUFFICIENT_POINTS"}
-        assert {member: balance(client, member) for member in members} == {
-            member: points[member] for member in members
-        }
-        found = require_right_ledger(client, program)
-        assert found.ledger_transactions_checked == moved
-        print(f"{moved} movements and {outcomes['INSUFFICIENT_POINTS']} refusals in 5 s")
+        ends_at = time.monotonic() + 5
+        outcomes = move_points(on_postgresql, members, lambda: time.monotonic() < ends_at)
+        assert set(outcomes.by_reason) == {"", "INSUFFICIENT_POINTS"}
+        require_acknowledged(client, program, outcomes)
 
 
-def is_in_transaction(store: Connection, port: int) -> bool:
-    """Whether a client of a port has begun a transaction and sends nothing."""
+def test_lost_database_connections_lose_no_acknowledged_movement_and_double_none(
+    on_postgresql: RunningSuite, store: Connection
+) -> None:
+    with on_postgresql.client() as client, ThreadPoolExecutor(1) as pool:
+        program = a_program(client)
+        members = [a_member(client, program) for _ in range(10)]
+        ends_at = time.monotonic() + 3
+        moving = pool.submit(
+            move_points, on_postgresql, members, lambda: time.monotonic() < ends_at
+        )
+        lost = 0
+        while not moving.done():
+            cut = store.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                " AND state <> 'idle'"
+            ).fetchall()
+            if time.monotonic() < ends_at:
+                lost += len(cut)
+            time.sleep(0.1)
+        outcomes = moving.result()
+        assert lost > 10
+        assert set(outcomes.by_reason) <= {"", "INSUFFICIENT_POINTS", "UNAVAILABLE"}
+        until(lambda: on_postgresql.is_ready("loyalty"))
+        require_acknowledged(client, program, outcomes)
+
+
+def holds_a_transaction(store: Connection) -> bool:
+    """Whether a service has written in a transaction and leaves it open."""
     query = (
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-        " AND state = 'idle in transaction' AND query LIKE '%%members%%' AND pid = %s"
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+        " AND state = 'idle in transaction' AND backend_xid IS NOT NULL"
+        " AND state_change < clock_timestamp() - interval '50 ms'"
     )
-    row = store.execute(query, (port,)).fetchone()
-    return row is not None and row[0] > 0
+    return bool(store.execute(query).fetchall())
+
+
+def freeze_in_a_transaction(running: RunningSuite, name: str, store: Connection) -> None:
+    """Stop a replica that is at work, at a moment when it holds locks."""
+    for _ in range(200):
+        running.signal(name, signal.SIGSTOP)
+        time.sleep(0.07)
+        if holds_a_transaction(store):
+            return
+        running.signal(name, signal.SIGCONT)
+        time.sleep(0.01)
+    raise AssertionError("never stopped within a transaction")
+
+
+def test_a_replica_frozen_in_a_transaction_frees_the_other_within_three_seconds(
+    on_postgresql: RunningSuite, store: Connection
+) -> None:
+    frozen = threading.Event()
+    with on_postgresql.client() as client, ThreadPoolExecutor(1) as pool:
+        program = a_program(client)
+        member = a_member(client, program)
+        moving = pool.submit(
+            move_points, on_postgresql, [member], lambda: not frozen.is_set(), ["loyalty-2"]
+        )
+        try:
+            freeze_in_a_transaction(on_postgresql, "loyalty-2", store)
+            frozen.set()
+            asked_at = time.monotonic()
+            client.ledger.AwardPoints(award(member, 1))
+            assert time.monotonic() - asked_at < 3
+        finally:
+            frozen.set()
+            on_postgresql.signal("loyalty-2", signal.SIGCONT)
+        outcomes = moving.result()
+        outcomes.points[member] += 1
+        outcomes.by_reason[""] += 1
+        known = {"", "INSUFFICIENT_POINTS", "UNAVAILABLE", "DEADLINE_EXCEEDED"}
+        assert set(outcomes.by_reason) <= known
+        require_acknowledged(client, program, outcomes)

@@ -168,6 +168,12 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_index(
+        op.f("ix_ledger_transactions_program_id_points"),
+        "ledger_transactions",
+        ["program_id", "points"],
+        unique=False,
+    )
+    op.create_index(
         op.f("ix_ledger_transactions_program_id_reason"),
         "ledger_transactions",
         ["program_id", "reason"],
