@@ -29,7 +29,8 @@ class Suite:
     Every call through it:
     - has the deadline that the contract states, unless it gives a `timeout`; a stream has none;
     - carries a request_id if it writes and takes one; the caller's message is left as it is;
-    - is repeated up to three times after UNAVAILABLE, within its deadline, where that is safe;
+    - is repeated up to three times after UNAVAILABLE, or if the server cancelled it, within its
+      deadline, where that is safe;
     - carries the token, unless its metadata has an `authorization`;
     - raises a VafaError if it fails, from the grpc.RpcError.
 

@@ -42,7 +42,7 @@ class CallDefaults:
     takes_request_id: bool
     """Whether an empty request_id is filled."""
     retried: bool
-    """Whether a call that failed with UNAVAILABLE is repeated."""
+    """Whether a call is repeated that failed with UNAVAILABLE, or that the server cancelled."""
 
 
 def _defaults_of(method: MethodDescriptor) -> CallDefaults:
@@ -98,7 +98,8 @@ def service_config() -> dict[str, Any]:
                     "initialBackoff": "0.1s",
                     "maxBackoff": "1s",
                     "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
+                    # A server that stops cancels the calls that it has not yet taken up.
+                    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
                 },
             },
             {"name": names(retried=False)},

@@ -47,9 +47,9 @@ class Kind:
 class Stage:
     """How far an operation has come, and whether it is to end."""
 
-    def __init__(self, progress: bytes) -> None:
+    def __init__(self, progress: bytes, *, cancelled: bool) -> None:
         self.progress = progress
-        self.cancelled = False
+        self.cancelled = cancelled
 
     def tell(self, metadata: Message) -> None:
         """Note the progress; raises OperationCancelled once the operation is to end."""
@@ -131,7 +131,7 @@ class Operations:
     async def _carry_out(self, row: Row) -> None:
         """Run an operation and record how it ended; if that cannot be, another takes it up."""
         kind = self._kinds[row["kind"]]
-        stage = Stage(row["progress"])
+        stage = Stage(row["progress"], cancelled=row["cancel_requested"])
         work = asyncio.ensure_future(
             kind.run(kind.request_class.FromString(row["request"]), stage.tell)
         )

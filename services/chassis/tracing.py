@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+# A stop waits this long for a collector that is away.
+EXPORT_SECONDS = 2
 Metadata = tuple[tuple[str, str | bytes], ...]
 Span = Callable[[str, Metadata], AbstractContextManager[None]]
 
@@ -26,7 +28,8 @@ def spans_to(endpoint: str, service: str) -> Span:
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
     provider = TracerProvider(resource=Resource.create({"service.name": f"vafa-{service}"}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
+    exporter = OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_SECONDS)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     tracer = provider.get_tracer("vafa")
     propagator = TraceContextTextMapPropagator()
 

@@ -5,7 +5,7 @@ import typer
 from services.command.copy import copy
 from services.command.customer import customer
 from services.command.load import load
-from services.command.migrations import migrate
+from services.command.migrate import migrate
 from services.command.token import token
 from services.command.up import up
 from services.command.verify import verify

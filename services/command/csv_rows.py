@@ -1,22 +1,16 @@
-"""The rows of a CSV file of purchases: read, checked, and put as messages of the contract."""
+"""The rows of a CSV file of purchases, read and checked."""
 
 import csv
-import re
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
-from datetime import MAXYEAR, UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Final, TypeVar
 
-from google.type import money_pb2
-
-from vafa.contacts.v1 import contacts_pb2
-from vafa.loyalty.v1 import orders_pb2
+from services.command.csv_values import parse_amount, parse_quantity, parse_time
+from services.command.occurrences import Occurrences
 
 T = TypeVar("T")
-Contact = contacts_pb2.Contact
 
 COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "customer_id": ("customer_id",),
@@ -34,34 +28,6 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
 REQUIRED: Final = ("customer_id", "date", "amount")
 TOLD: Final = ("name", "email", "phone")
 DEFAULT_SKU: Final = "item"
-MAX_AMOUNT: Final = 1_000_000_000_000
-MAX_QUANTITY: Final = 1_000_000
-# A date of the Jalali calendar is in the form of ISO 8601 too, and would be 600 years ago.
-FIRST_YEAR: Final = 1900
-# Money counts billionths.
-MAX_DECIMALS: Final = 9
-
-# Persian and Arabic digits, their decimal separator, and their thousands separator.
-_PLAIN: Final = str.maketrans("۰۱۲۳۴۵۶۷۸۹٠١٢٣٤٥٦٧٨٩٫", "01234567890123456789.", "٬")
-_AMOUNT: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
-_WHOLE: Final = re.compile(r"[+-]?\d+", re.ASCII)
-
-# Whose fault a refusal is: the beginnings of paths in the messages, and the fields behind them.
-_CONTACT_PATHS: Final = (
-    ("contact.display_name", "name"),
-    ("contact.emails", "email"),
-    ("contact.phones", "phone"),
-    ("contact.external_ids", "customer_id"),
-    ("external_id", "customer_id"),
-)
-_ORDER_PATHS: Final = (
-    ("external_id", "order_id"),
-    ("contact", "customer_id"),
-    ("order_time", "date"),
-    ("lines[0].sku", "sku"),
-    ("lines[0].quantity", "quantity"),
-    ("lines[0].amount", "amount"),
-)
 
 
 class CannotLoad(ValueError):
@@ -94,35 +60,6 @@ class Purchase:
     told: Mapping[str, str]
 
 
-@dataclass(slots=True)
-class Customer:
-    """Who bought, from the `line` on; of each thing `told`, the first value and its line."""
-
-    customer_id: str
-    line: int
-    told: dict[str, tuple[str, int]] = field(default_factory=dict)
-
-    def learn(self, purchase: Purchase) -> None:
-        """Take what a row tells that no earlier one did."""
-        for name, value in purchase.told.items():
-            self.told.setdefault(name, (value, purchase.line))
-
-    def blame(self, path: str, reason: str) -> BadRow:
-        """Return the row that is to blame for a path of this customer's UpsertContactRequest."""
-        name = _field_of(path, _CONTACT_PATHS)
-        _, line = self.told.get(name, ("", self.line))
-        return BadRow(line, name, reason)
-
-
-def blame_purchase(purchase: Purchase, path: str, reason: str) -> BadRow:
-    """Return the row of a purchase with the field behind a path of its Order."""
-    return BadRow(purchase.line, _field_of(path, _ORDER_PATHS), reason)
-
-
-def _field_of(path: str, fields: Sequence[tuple[str, str]]) -> str:
-    return next((name for beginning, name in fields if path.startswith(beginning)), path)
-
-
 def read_rows(
     lines: Iterable[str], columns: Mapping[str, str], system: str
 ) -> Iterator[Purchase | BadRow]:
@@ -138,7 +75,7 @@ def read_rows(
     if isinstance(header, csv.Error):
         raise CannotLoad(f"the header cannot be read: {header}")
     places = _places(header, columns)
-    with _Counts() as counts:
+    with Occurrences() as counts:
         for line, cells in records:
             if isinstance(cells, csv.Error):
                 yield BadRow(line, "", str(cells))
@@ -189,29 +126,6 @@ def _places(header: Sequence[str], columns: Mapping[str, str]) -> dict[str, int]
     return places
 
 
-class _Counts:
-    """How often each key came. In a temporary file, since a long file may have many keys."""
-
-    def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)
-        self._database.execute("CREATE TABLE counts (key TEXT PRIMARY KEY, n INT) WITHOUT ROWID")
-        self._database.execute("BEGIN")
-
-    def __enter__(self) -> "_Counts":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._database.close()
-
-    def add(self, key: str) -> int:
-        """Count the key and return how often it came until now."""
-        statement = (
-            "INSERT INTO counts VALUES (?, 1) ON CONFLICT DO UPDATE SET n = n + 1 RETURNING n"
-        )
-        with closing(self._database.execute(statement, (key,))) as cursor:
-            return int(cursor.fetchone()[0])
-
-
 class _Wrong(ValueError):
     """A field cannot be taken as it is."""
 
@@ -220,7 +134,9 @@ class _Wrong(ValueError):
         self.field = name
 
 
-def _row(line: int, values: Mapping[str, str], system: str, counts: _Counts) -> Purchase | BadRow:
+def _row(
+    line: int, values: Mapping[str, str], system: str, counts: Occurrences
+) -> Purchase | BadRow:
     try:
         customer_id = _take(values, "customer_id", str)
         order_time = _take(values, "date", parse_time)
@@ -241,7 +157,7 @@ def _row(line: int, values: Mapping[str, str], system: str, counts: _Counts) -> 
         return BadRow(line, wrong.field, str(wrong))
 
 
-def _order_id(values: Mapping[str, str], day: str, counts: _Counts) -> str:
+def _order_id(values: Mapping[str, str], day: str, counts: Occurrences) -> str:
     if "order_id" not in values:
         return f"{day}-{counts.add(day)}"
     order_id = _take(values, "order_id", str)
@@ -257,94 +173,3 @@ def _take(values: Mapping[str, str], name: str, parse: Callable[[str], T]) -> T:
         return parse(values[name])
     except ValueError as error:
         raise _Wrong(name, str(error)) from None
-
-
-def parse_time(text: str) -> datetime:
-    """Return an ISO 8601 date at 00:00 UTC, or an ISO 8601 date-time, UTC if it has no zone.
-
-    Digits may be Persian or Arabic. ValueError for anything else and for years before 1900.
-    """
-    try:
-        time = datetime.fromisoformat(text.translate(_PLAIN))
-    except ValueError:
-        raise ValueError(f"{text!r} is not an ISO 8601 date") from None
-    if not FIRST_YEAR <= time.year < MAXYEAR:
-        raise ValueError(f"{text!r} is not a Gregorian date from the year {FIRST_YEAR} on")
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-def parse_amount(text: str) -> Decimal:
-    """Return an amount of money as it is written, from 0 to 1,000,000,000,000.
-
-    Digits may be Persian or Arabic. ValueError for anything else, such as a comma.
-    """
-    plain = text.translate(_PLAIN)
-    if not _AMOUNT.fullmatch(plain):
-        raise ValueError(f"{text!r} is not an amount")
-    amount = Decimal(plain)
-    if amount < 0:
-        raise ValueError(f"{text!r} is negative")
-    if amount > MAX_AMOUNT:
-        raise ValueError(f"{text!r} is above {MAX_AMOUNT:,}")
-    if len(plain.partition(".")[2].rstrip("0")) > MAX_DECIMALS:
-        raise ValueError(f"{text!r} has more than {MAX_DECIMALS} decimals")
-    return amount
-
-
-def parse_quantity(text: str) -> int:
-    """Return a whole number from 1 to 1,000,000; ValueError for anything else.
-
-    Digits may be Persian or Arabic.
-    """
-    plain = text.translate(_PLAIN)
-    if not _WHOLE.fullmatch(plain):
-        raise ValueError(f"{text!r} is not a whole number")
-    quantity = Decimal(plain)
-    if not 1 <= quantity <= MAX_QUANTITY:
-        raise ValueError(f"{text!r} is not from 1 to {MAX_QUANTITY:,}")
-    return int(quantity)
-
-
-def money_of(amount: Decimal, currency_code: str) -> money_pb2.Money:
-    """Return an amount of at most 9 decimals as Money."""
-    units = int(amount)
-    nanos = int((amount - units).scaleb(MAX_DECIMALS))
-    return money_pb2.Money(currency_code=currency_code, units=units, nanos=nanos)
-
-
-def contact_request(customer: Customer, system: str) -> contacts_pb2.UpsertContactRequest:
-    """Return what makes a customer a contact of the lifecycle stage CUSTOMER.
-
-    A contact who is there keeps the name that it has, unless the file tells one.
-    """
-    told = {name: value for name, (value, _) in customer.told.items()}
-    contact = Contact(
-        display_name=told.get("name", f"{system} customer {customer.customer_id}"),
-        lifecycle_stage=Contact.LIFECYCLE_STAGE_CUSTOMER,
-        acquisition_source=system,
-    )
-    request = contacts_pb2.UpsertContactRequest(contact=contact)
-    request.external_id.system = system
-    request.external_id.value = customer.customer_id
-    request.update_mask.paths.extend(["lifecycle_stage", "acquisition_source"])
-    if "name" in told:
-        request.update_mask.paths.append("display_name")
-    if "email" in told:
-        request.contact.emails.add(address=told["email"])
-        request.update_mask.paths.append("emails")
-    if "phone" in told:
-        request.contact.phones.add(number=told["phone"])
-        request.update_mask.paths.append("phones")
-    return request
-
-
-def order_of(purchase: Purchase, contact: str, currency_code: str) -> orders_pb2.Order:
-    """Return the order that a row stands for, of one line."""
-    order = orders_pb2.Order(external_id=purchase.order_id, contact=contact)
-    order.order_time.FromDatetime(purchase.order_time)
-    order.lines.add(
-        sku=purchase.sku,
-        quantity=purchase.quantity,
-        amount=money_of(purchase.amount, currency_code),
-    )
-    return order

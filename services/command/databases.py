@@ -1,9 +1,9 @@
 """The databases of a suite on one PostgreSQL server: one for each service."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import psycopg
-from sqlalchemy import URL, Connection, create_engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
@@ -39,22 +39,21 @@ def database_urls(url: str) -> dict[str, str]:
     }
 
 
-def create_missing(urls: Mapping[str, str]) -> None:
-    """Make those of the PostgreSQL databases that are not there yet, or raise DatabaseUnusable."""
-    by_server: dict[URL, list[str]] = {}
-    for url in map(parsed_url, urls.values()):
+def create_missing(urls: Iterable[str]) -> None:
+    """Make those of the PostgreSQL databases that are not there yet, or raise DatabaseUnusable.
+
+    The maintenance database of a server is asked for only if one of them cannot be connected to.
+    """
+    by_server: dict[URL, list[URL]] = {}
+    for url in map(parsed_url, urls):
         server = url.set(database=MAINTENANCE_DATABASE)
-        by_server.setdefault(server, []).append(url.database or "")
-    for server, names in by_server.items():
-        engine = create_engine(
-            server,
-            poolclass=NullPool,
-            isolation_level="AUTOCOMMIT",
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
-        )
+        by_server.setdefault(server, []).append(url)
+    for server, targets in by_server.items():
+        if all(map(_can_connect, targets)):
+            continue
         try:
-            with engine.connect() as connection:
-                _create(connection, names)
+            with _engine(server).connect() as connection:
+                _create(connection, [url.database or "" for url in targets])
         except DBAPIError as error:
             raise DatabaseUnusable(server, error.orig) from error
 
@@ -74,6 +73,24 @@ def parsed_url(url: str) -> URL:
     return parsed
 
 
+def _engine(url: URL) -> Engine:
+    return create_engine(
+        url,
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
+    )
+
+
+def _can_connect(url: URL) -> bool:
+    # Why not is not looked at: it may be absent, and if not, whoever uses it is told.
+    try:
+        _engine(url).connect().close()
+    except DBAPIError:
+        return False
+    return True
+
+
 def _create(connection: Connection, names: Iterable[str]) -> None:
     present = set(connection.scalars(text("SELECT datname FROM pg_database")))
     for name in names:
@@ -81,7 +98,9 @@ def _create(connection: Connection, names: Iterable[str]) -> None:
             continue
         quoted = connection.dialect.identifier_preparer.quote_identifier(name)
         try:
-            connection.exec_driver_sql(f"CREATE DATABASE {quoted} TEMPLATE template0 ENCODING 'UTF8'")
+            connection.exec_driver_sql(
+                f"CREATE DATABASE {quoted} TEMPLATE template0 ENCODING 'UTF8'"
+            )
         except ProgrammingError as error:
             # Another process that starts now may have been first.
             if not isinstance(error.orig, psycopg.errors.DuplicateDatabase):

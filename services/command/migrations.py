@@ -1,12 +1,10 @@
-"""The databases of all services at the present schema, and `vafa migrate`."""
+"""The databases of all services: where they are, and how they come to the present schema."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 from sqlalchemy import URL, create_engine
@@ -14,7 +12,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from services.chassis import migrate as chassis
-from services.command.data_directory import make_private_directory
 from services.command.databases import (
     CONNECT_TIMEOUT_SECONDS,
     SERVICES,
@@ -23,19 +20,6 @@ from services.command.databases import (
     database_urls,
     parsed_url,
 )
-from services.command.token import DEFAULT_DATA_DIRECTORY, DataDirectory
-
-DatabaseUrl = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        help="A PostgreSQL server, postgresql+psycopg://USER@HOST/NAME. Each service has a"
-        " database of its own there: NAME_contacts, NAME_loyalty and NAME_gateway, made if they"
-        " are missing. VAFA_CONTACTS_DATABASE_URL, VAFA_LOYALTY_DATABASE_URL and"
-        " VAFA_GATEWAY_DATABASE_URL go before it, each for its service."
-        " [default: SQLite files in the data directory]",
-    ),
-]
 
 
 @dataclass(frozen=True)
@@ -67,11 +51,9 @@ def migrate_all(databases: Databases) -> dict[str, str]:
     """
     parsed = {service: parsed_url(url) for service, url in databases.urls.items()}
     create_missing(
-        {
-            service: databases.urls[service]
-            for service, url in parsed.items()
-            if url.get_backend_name() == "postgresql" and service not in databases.given
-        }
+        databases.urls[service]
+        for service, url in parsed.items()
+        if url.get_backend_name() == "postgresql" and service not in databases.given
     )
     return {service: _migrate(service, url) for service, url in parsed.items()}
 
@@ -91,19 +73,3 @@ def _migrate(service: str, url: URL) -> str:
         raise DatabaseUnusable(url, error.orig) from error
     except CommandError as error:
         raise DatabaseUnusable(url, error) from error
-
-
-def migrate(
-    database_url: DatabaseUrl = None,
-    data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY,
-) -> None:
-    """Bring all databases to the present schema.
-
-    Prints each service with the revision that its database is at now. `vafa up` does the same
-    before it starts.
-    """
-    make_private_directory(data_directory)
-    databases = databases_of(data_directory, database_url)
-    for service, revision in migrate_all(databases).items():
-        url = parsed_url(databases.urls[service]).render_as_string()
-        typer.echo(f"{service:<10}{revision:<20}{url}")

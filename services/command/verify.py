@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 import vafa
-from services.command.data_directory import CannotStart
-from services.command.token import DEFAULT_DATA_DIRECTORY, DataDirectory, admin_token_file
+from services.command.options import DEFAULT_DATA_DIRECTORY, DataDirectory
+from services.command.running import connect_running
+from services.command.token_files import admin_token_file
 from vafa.loyalty.v1 import ledger_pb2, programs_pb2
 
 EXIT_VIOLATIONS = 1
@@ -74,11 +75,7 @@ def _connect(loyalty: str | None, token_file: Path | None, data_directory: Path)
     if loyalty is not None:
         token_file = token_file or admin_token_file(data_directory)
         return vafa.connect({"loyalty": loyalty}, token_file=token_file)
-    try:
-        return vafa.connect_local(data_directory)
-    except FileNotFoundError as error:
-        text = f"no suite runs in {data_directory}; start one with `vafa up`"
-        raise CannotStart(text) from error
+    return connect_running(data_directory)
 
 
 def _id(program: str) -> str:

@@ -15,8 +15,9 @@ from services.loyalty.amounts import money_of
 from services.loyalty.checks import Bought, check_order
 from services.loyalty.enrolment import lock_or_enrol, member_id_of
 from services.loyalty.posting import Award, award_points
-from services.loyalty.resources import ORDER, PROGRAM
+from services.loyalty.resources import MEMBER, ORDER, PROGRAM
 from services.loyalty.rules.earning import EarnRate, points_earned
+from services.loyalty.rules.ledger import MAX_POINTS_BALANCE
 from vafa.loyalty.v1 import orders_pb2
 
 REASON = "order"
@@ -107,6 +108,8 @@ def _record(
     for one in asked:
         _refuse_other_content(recorded.get(one.order.external_id), one)
     fresh = [one for one in asked if one.order.external_id not in recorded]
+    for one in fresh:
+        _refuse_beyond_limit(members[member_id_of(one.order.contact)], one.points)
     for order in _insert(transaction, program, fresh):
         answers[order.external_id] = order
     awards = [
@@ -139,6 +142,12 @@ def _incoming(
     )
     points = points_earned(bought.total_minor, rate)
     return Incoming(order, path, bought, hashlib.sha256(given).digest(), points)
+
+
+def _refuse_beyond_limit(member: Row, points: int) -> None:
+    """Raise BalanceLimitReached for more points than any balance, or column, holds."""
+    if points > MAX_POINTS_BALANCE:
+        raise errors.BalanceLimitReached(MEMBER.name_of(member), member["points_balance"], points)
 
 
 def _refuse_other_content(row: Row | None, asked: Incoming) -> None:

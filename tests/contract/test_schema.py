@@ -138,11 +138,11 @@ def collation(connection: Connection, table: str, column: str) -> Any:
     return connection.scalar(text(found))
 
 
+# SQLite compares so by itself.
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_text_is_compared_by_code_point(
     service: str, database_url: str, connection: Connection
 ) -> None:
-    if connection.dialect.name == "sqlite":
-        pytest.skip("compares so by itself")
     migrate(service, database_url)
     columns = [
         (table.name, column.name)

@@ -19,11 +19,13 @@ from typer.testing import CliRunner, Result
 
 import vafa
 from services.command.csv_rows import CannotLoad
-from services.command.customer import customer, find_customer, print_customer
+from services.command.customer import customer, find_customer
+from services.command.customer_view import print_customer
 from services.command.data_directory import CannotStart
-from services.command.load import LoadOptions, LoadReport, load, load_file
+from services.command.load import load
+from services.command.loading import LoadOptions, LoadReport, load_file
 from services.command.summary import print_summary
-from services.command.token import write_tokens
+from services.command.token_files import write_tokens
 from tests.conftest import DATABASES, database_urls
 from tests.harness.postgres import free_port
 from tests.harness.suite import ROOT, RunningSuite

@@ -26,7 +26,8 @@ from sqlalchemy.pool import NullPool
 
 import vafa
 from services.chassis.migrate import migrate
-from services.command.copy import CannotCopy, Contents, contents, copy_suite
+from services.command.contents import Contents, contents
+from services.command.copying import CannotCopy, copy_suite
 from services.command.data_directory import CannotStart, DataDirectoryInUse, supervised
 from services.command.databases import database_urls
 from services.loyalty.schema import metadata as loyalty_metadata

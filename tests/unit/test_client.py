@@ -702,11 +702,12 @@ def test_the_service_config_repeats_what_is_safe_to_repeat_and_nothing_else() ->
         assert (retry_policy_of(method) is not None) == safe, method.full_name
 
 
-def test_calls_are_repeated_after_unavailable_alone() -> None:
+def test_calls_are_repeated_only_if_the_server_was_away_or_is_going_away() -> None:
     policies = [policy for method in METHODS if (policy := retry_policy_of(method))]
     assert policies
     assert {code for policy in policies for code in policy["retryableStatusCodes"]} == {
-        "UNAVAILABLE"
+        "UNAVAILABLE",
+        "CANCELLED",
     }
 
 

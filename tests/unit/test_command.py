@@ -11,11 +11,11 @@ import pytest
 from rich.console import Console
 
 from services.__main__ import main
-from services.command import up
+from services.command import sample
 from services.command.data_directory import CannotStart
 from services.command.databases import SERVICES, DatabaseUnusable, database_urls
+from services.command.log_views import JsonLog, ReadableLog
 from services.command.migrations import databases_of, migrate_all
-from services.command.up import JsonLog, ReadableLog
 from tests.harness.postgres import free_port
 
 RPC = {
@@ -210,7 +210,7 @@ def test_verification_without_a_suite_says_how_to_start_one(
 def test_a_missing_sample_is_told_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(up, "SAMPLE", tmp_path / "cdnow_sample.csv")
+    monkeypatch.setattr(sample, "SAMPLE", tmp_path / "cdnow_sample.csv")
     directory = tmp_path / "data"
     line = refusal(["up", "--sample", "--data-directory", str(directory)], monkeypatch)
     assert "cdnow_sample.csv is not there" in line

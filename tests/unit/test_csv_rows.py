@@ -5,20 +5,15 @@ from decimal import Decimal
 
 import pytest
 
-from services.command.csv_rows import (
-    BadRow,
-    CannotLoad,
+from services.command.csv_messages import (
     Customer,
-    Purchase,
     blame_purchase,
     contact_request,
     money_of,
     order_of,
-    parse_amount,
-    parse_quantity,
-    parse_time,
-    read_rows,
 )
+from services.command.csv_rows import BadRow, CannotLoad, Purchase, read_rows
+from services.command.csv_values import parse_amount, parse_quantity, parse_time
 
 CDNOW_HEADER = "customer_id,sample_id,date,number_of_cds,dollar_value"
 

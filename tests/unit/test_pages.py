@@ -17,7 +17,7 @@ from services.chassis.pages import Cursor, PageQuery, page
 from services.contacts.resources import CONTACT, INTERACTION
 from services.contacts.schema import metadata
 
-KEY = b"the key of this database"
+KEY = bytes(range(32))
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 TIMES = ("create_time", "update_time")
 FIELDS = ("display_name", *TIMES)
@@ -200,7 +200,7 @@ def test_a_token_does_not_fit_another_database() -> None:
         token = page(connection, CONTACT, PageQuery(page_size=1), KEY).next_page_token
         query = PageQuery(page_token=token)
         with pytest.raises(errors.PageTokenInvalid):
-            page(connection, CONTACT, query, b"another key")
+            page(connection, CONTACT, query, bytes(32))
 
 
 def test_no_byte_of_a_token_can_be_changed() -> None:

@@ -35,8 +35,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: none.
     """
     INVALID_FIELD: _ErrorReason.ValueType  # 2
-    """INVALID_ARGUMENT. One or more fields break their bounds; every one is listed in
-    google.rpc.BadRequest with its path.
+    """INVALID_ARGUMENT. One or more fields break their bounds; google.rpc.BadRequest lists
+    them with their paths, as many as fit into the trailers.
     """
     UNAUTHENTICATED: _ErrorReason.ValueType  # 3
     """UNAUTHENTICATED. No token, or one that was not accepted; the text does not say why."""
@@ -128,8 +128,8 @@ INVALID_ARGUMENT. The bytes are not a message of the expected type.
 Metadata: none.
 """
 INVALID_FIELD: ErrorReason.ValueType  # 2
-"""INVALID_ARGUMENT. One or more fields break their bounds; every one is listed in
-google.rpc.BadRequest with its path.
+"""INVALID_ARGUMENT. One or more fields break their bounds; google.rpc.BadRequest lists
+them with their paths, as many as fit into the trailers.
 """
 UNAUTHENTICATED: ErrorReason.ValueType  # 3
 """UNAUTHENTICATED. No token, or one that was not accepted; the text does not say why."""

@@ -305,7 +305,7 @@ class ParkedEvent(_message.Message):
     """
     @_builtins.property
     def event(self) -> Global___Event:
-        """The event."""
+        """The event, as its feed told it."""
 
     @_builtins.property
     def park_time(self) -> _timestamp_pb2.Timestamp:

@@ -1,0 +1,68 @@
+"""The suite that runs in a data directory, as the commands find it."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import vafa
+from services.command.data_directory import CannotStart
+from vafa import access
+
+
+class NotRunning(CannotStart):
+    """No suite runs in the data directory."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(f"no suite runs in {directory}; start one with `vafa up`")
+
+
+def find_running(directory: Path) -> tuple[dict[str, str], Path]:
+    """Return the addresses and the token file of the suite of a directory, or raise NotRunning."""
+    try:
+        return access.local_suite(directory)
+    except FileNotFoundError as error:
+        raise NotRunning(directory) from error
+
+
+def connect_running(directory: Path) -> vafa.Suite:
+    """Return a client of the suite of a directory, or raise NotRunning."""
+    addresses, token_file = find_running(directory)
+    return vafa.connect(addresses, token_file=token_file)
+
+
+class FollowedSuite:
+    """The suite of a data directory, wherever it serves by now; an async context manager.
+
+    Once it was found, it may stop and come back elsewhere.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._addresses: dict[str, str] = {}
+        self._clients: list[vafa.aio.Suite] = []
+
+    def __call__(self) -> vafa.aio.Suite:
+        """Return a client of where the suite serves now, or served last; raises NotRunning."""
+        try:
+            addresses, token_file = find_running(self._directory)
+        except NotRunning:
+            if self._clients:
+                # It has stopped, and may be on its way back.
+                return self._clients[-1]
+            raise
+        if addresses != self._addresses:
+            self._addresses = addresses
+            self._clients.append(vafa.aio.connect(addresses, token_file=token_file))
+        return self._clients[-1]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        for client in self._clients:
+            await client.close()
