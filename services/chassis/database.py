@@ -22,9 +22,10 @@ from sqlalchemy.pool import QueuePool
 from services.chassis import errors
 from services.chassis.call import Call
 from services.chassis.metrics import Metrics
-from services.chassis.resource import Resource, get
+from services.chassis.resource import Resource
 from services.chassis.schema import ChassisTables
 from services.chassis.settings import ServiceSettings
+from services.chassis.steps import get
 from services.chassis.transaction import RunAgain, Transaction
 
 T = TypeVar("T")

@@ -41,8 +41,16 @@ def _redact_messages(
 
 def configure_logs(service: str, level: str) -> None:
     """Write the logs of this process as JSON lines, those of libraries among them."""
+
+    def add_process(
+        _logger: object, _name: str, fields: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        # No context variable: threads begin without those.
+        fields["process"] = service
+        return fields
+
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
+        add_process,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         _redact_messages,
@@ -56,7 +64,6 @@ def configure_logs(service: str, level: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(process=service)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

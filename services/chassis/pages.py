@@ -18,6 +18,7 @@ from services.chassis.identifiers import WILDCARD
 from services.chassis.resource import Resource
 from services.chassis.rows import Row
 
+DEFAULT_ORDER = "create_time"
 DEFAULT_SIZE = 50
 LARGEST_SIZE = 1000
 NONCE_BYTES = 12
@@ -132,7 +133,7 @@ def _condition(resource: Resource[Any], text: str) -> ColumnElement[bool] | None
 def _order(resource: Resource[Any], text: str) -> list[tuple[Column[Any], bool]]:
     """Return the columns of the order, whether each falls, and last the key, to be total."""
     order: list[tuple[Column[Any], bool]] = []
-    for part in (text or resource.default_order).split(","):
+    for part in (text or DEFAULT_ORDER).split(","):
         words = part.split()
         known = words and words[0] in resource.orders and words[1:] in ([], ["asc"], ["desc"])
         if not known or resource.orders[words[0]] in [column for column, _ in order]:

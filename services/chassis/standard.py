@@ -11,16 +11,8 @@ from services.chassis.call import Call
 from services.chassis.database import Database
 from services.chassis.identifiers import WILDCARD
 from services.chassis.pages import Page, PageQuery, page
-from services.chassis.resource import (
-    Draft,
-    Resource,
-    get,
-    get_many,
-    insert,
-    soft_delete,
-    undelete,
-    update,
-)
+from services.chassis.resource import Resource
+from services.chassis.steps import Draft, get, get_many, insert, soft_delete, undelete, update
 from services.chassis.transaction import Transaction
 
 

@@ -22,6 +22,8 @@ def find_running(directory: Path) -> tuple[dict[str, str], Path]:
         return access.local_suite(directory)
     except FileNotFoundError as error:
         raise NotRunning(directory) from error
+    except ValueError as error:
+        raise CannotStart(str(error)) from error
 
 
 def connect_running(directory: Path) -> vafa.Suite:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from services.chassis.call import Call
 from services.chassis.errors import ResourceDeleted
 from services.chassis.pages import PageQuery, page
-from services.chassis.resource import Draft, insert, update
 from services.chassis.rows import Row
 from services.chassis.standard import Standard, Std, refuse_inner_request_ids
+from services.chassis.steps import Draft, insert, update
 from services.chassis.transaction import RunAgain, Transaction
 from services.contacts import errors, queries
 from services.contacts.resources import CONTACT

@@ -1,10 +1,8 @@
 """The declared resources of the contacts service."""
 
-from sqlalchemy import Table, and_
-
 from services.chassis import codecs
-from services.chassis.filter_sql import Related, Scalar
-from services.chassis.resource import Filterable, Index, Resource
+from services.chassis.finding import Filterable, Index, related, scalars
+from services.chassis.resource import Resource
 from services.chassis.rows import Row
 from services.contacts import checks
 from services.contacts.errors import ExternalIdTaken
@@ -25,19 +23,6 @@ from vafa.contacts.v1 import contacts_pb2, interactions_pb2
 
 def _email_literal(text: str) -> str:
     return email_key(normalise_email(text))
-
-
-def _found(table: Table, column: str, key: str | None = None) -> Related:
-    """Bind a path of contacts to the table by which it is found."""
-    return Related(
-        on=table.c.contact_id == contacts.c.contact_id,
-        value=table.c[column],
-        key=table.c[key] if key else None,
-    )
-
-
-def _label_rows(message: contacts_pb2.Contact | interactions_pb2.Interaction) -> list[Row]:
-    return [{"key": key, "value": value} for key, value in sorted(message.labels.items())]
 
 
 def _email_rows(contact: contacts_pb2.Contact) -> list[Row]:
@@ -61,7 +46,6 @@ CONTACT: Resource[contacts_pb2.Contact] = Resource(
     message=contacts_pb2.Contact,
     table=contacts,
     columns={
-        "labels": codecs.json(contacts.c.labels),
         "kind": codecs.plain(contacts.c.kind),
         "display_name": codecs.plain(contacts.c.display_name),
         "given_name": codecs.plain(contacts.c.given_name),
@@ -78,8 +62,8 @@ CONTACT: Resource[contacts_pb2.Contact] = Resource(
         "custom_fields": codecs.json(contacts.c.custom_fields),
         "external_ids": codecs.json(contacts.c.external_ids),
     },
+    labels=contact_labels,
     indexes=(
-        Index(contact_labels, _label_rows),
         Index(contact_emails, _email_rows),
         Index(contact_phones, _phone_rows),
         Index(
@@ -90,18 +74,14 @@ CONTACT: Resource[contacts_pb2.Contact] = Resource(
         Index(contact_name_parts, _name_rows),
     ),
     filters={
-        "kind": Filterable(Scalar(contacts.c.kind)),
-        "display_name": Filterable(Scalar(contacts.c.display_name)),
-        "lifecycle_stage": Filterable(Scalar(contacts.c.lifecycle_stage)),
-        "owner": Filterable(Scalar(contacts.c.owner)),
-        "acquisition_source": Filterable(Scalar(contacts.c.acquisition_source)),
-        "create_time": Filterable(Scalar(contacts.c.create_time)),
-        "update_time": Filterable(Scalar(contacts.c.update_time)),
-        "labels.*": Filterable(_found(contact_labels, "value", "key")),
-        "emails.address": Filterable(_found(contact_emails, "address_key"), _email_literal),
-        "phones.number": Filterable(_found(contact_phones, "number"), normalise_phone),
-        "external_ids.system": Filterable(_found(contact_external_ids, "system")),
-        "external_ids.value": Filterable(_found(contact_external_ids, "value")),
+        **scalars(contacts, "kind", "display_name", "lifecycle_stage", "owner"),
+        **scalars(contacts, "acquisition_source", "create_time", "update_time"),
+        "emails.address": Filterable(
+            related(contacts, contact_emails, "address_key"), _email_literal
+        ),
+        "phones.number": Filterable(related(contacts, contact_phones, "number"), normalise_phone),
+        "external_ids.system": Filterable(related(contacts, contact_external_ids, "system")),
+        "external_ids.value": Filterable(related(contacts, contact_external_ids, "value")),
     },
     orders=("create_time", "update_time", "display_name"),
     check=checks.check_contact,
@@ -111,7 +91,6 @@ INTERACTION: Resource[interactions_pb2.Interaction] = Resource(
     message=interactions_pb2.Interaction,
     table=interactions,
     columns={
-        "labels": codecs.json(interactions.c.labels),
         "channel": codecs.plain(interactions.c.channel),
         "direction": codecs.plain(interactions.c.direction),
         "agent": codecs.plain(interactions.c.agent),
@@ -120,24 +99,8 @@ INTERACTION: Resource[interactions_pb2.Interaction] = Resource(
         "occur_time": codecs.time(interactions.c.occur_time),
     },
     parent=CONTACT,
-    indexes=(Index(interaction_labels, _label_rows),),
-    filters={
-        "channel": Filterable(Scalar(interactions.c.channel)),
-        "direction": Filterable(Scalar(interactions.c.direction)),
-        "agent": Filterable(Scalar(interactions.c.agent)),
-        "occur_time": Filterable(Scalar(interactions.c.occur_time)),
-        "create_time": Filterable(Scalar(interactions.c.create_time)),
-        "labels.*": Filterable(
-            Related(
-                on=and_(
-                    interaction_labels.c.contact_id == interactions.c.contact_id,
-                    interaction_labels.c.interaction_id == interactions.c.interaction_id,
-                ),
-                value=interaction_labels.c.value,
-                key=interaction_labels.c.key,
-            )
-        ),
-    },
+    labels=interaction_labels,
+    filters=scalars(interactions, "channel", "direction", "agent", "occur_time", "create_time"),
     orders=("create_time", "occur_time"),
     check=checks.check_interaction,
 )

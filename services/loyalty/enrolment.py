@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from services.chassis.resource import Draft, insert
 from services.chassis.rows import Row, update_rows
+from services.chassis.steps import Draft, insert
 from services.chassis.transaction import Transaction
 from services.loyalty import queries
 from services.loyalty.resources import MEMBER

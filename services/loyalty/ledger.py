@@ -11,9 +11,9 @@ from services.chassis.errors import InvalidField, ResourceNotFound
 from services.chassis.identifiers import WILDCARD
 from services.chassis.operations import Operations
 from services.chassis.pages import Page, PageQuery, page
-from services.chassis.resource import get
 from services.chassis.rows import Row
 from services.chassis.standard import refuse_inner_request_ids
+from services.chassis.steps import get
 from services.chassis.transaction import Transaction
 from services.loyalty import queries
 from services.loyalty.posting import Award, award_points, spend_points, to_message

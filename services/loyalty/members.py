@@ -1,8 +1,8 @@
 """Serves members."""
 
 from services.chassis.call import Call
-from services.chassis.resource import get
 from services.chassis.standard import Standard, Std
+from services.chassis.steps import get
 from services.chassis.transaction import Transaction
 from services.loyalty.enrolment import enrol
 from services.loyalty.resources import MEMBER, PROGRAM

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from services.chassis.call import Call
 from services.chassis.errors import Refusal, ResourceAlreadyExists
-from services.chassis.resource import Draft, get, insert
 from services.chassis.rows import Row
 from services.chassis.standard import Standard, Std
+from services.chassis.steps import Draft, get, insert
 from services.chassis.transaction import RunAgain, Transaction
 from services.loyalty import errors, queries
 from services.loyalty.amounts import money_of

@@ -3,8 +3,8 @@
 from sqlalchemy import Connection
 
 from services.chassis.call import Call
-from services.chassis.resource import get
 from services.chassis.standard import Standard, Std
+from services.chassis.steps import get
 from services.loyalty import queries
 from services.loyalty.amounts import money_of
 from services.loyalty.resources import PROGRAM

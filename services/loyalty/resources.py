@@ -1,10 +1,8 @@
 """The declared resources of the loyalty service."""
 
-from sqlalchemy import Table, and_
-
 from services.chassis import codecs
-from services.chassis.filter_sql import Related, Scalar
-from services.chassis.resource import Filterable, Index, Resource
+from services.chassis.finding import Filterable, Index, related, scalars
+from services.chassis.resource import Resource
 from services.chassis.rows import Row
 from services.loyalty import checks
 from services.loyalty.amounts import amount_codec, earn_rate_codec
@@ -21,31 +19,12 @@ from services.loyalty.schema import (
 )
 from vafa.loyalty.v1 import ledger_pb2, members_pb2, orders_pb2, programs_pb2
 
-Labelled = programs_pb2.Program | members_pb2.Member | orders_pb2.Order
-
-
-def _label_rows(message: Labelled) -> list[Row]:
-    return [{"key": key, "value": value} for key, value in sorted(message.labels.items())]
-
 
 def _line_rows(order: orders_pb2.Order) -> list[Row]:
     return [
         {"ordinal": n, "sku": line.sku, "category": line.category, "quantity": line.quantity}
         for n, line in enumerate(order.lines)
     ]
-
-
-def _found(table: Table, owner: Table, value: str, key: str | None = None) -> Related:
-    """Bind a path of the owner to the table by which it is found, over the owner's key."""
-    return Related(
-        on=and_(*(table.c[column.name] == column for column in owner.primary_key)),
-        value=table.c[value],
-        key=table.c[key] if key else None,
-    )
-
-
-def _scalars(table: Table, *names: str) -> dict[str, Filterable]:
-    return {name: Filterable(Scalar(table.c[name])) for name in names}
 
 
 def _member_name(row: Row) -> str:
@@ -65,18 +44,14 @@ PROGRAM: Resource[programs_pb2.Program] = Resource(
     message=programs_pb2.Program,
     table=programs,
     columns={
-        "labels": codecs.json(programs.c.labels),
         "display_name": codecs.plain(programs.c.display_name),
         "currency_code": codecs.plain(programs.c.currency_code),
         "earn_rate": earn_rate_codec(
             programs.c.earn_points, programs.c.earn_per_minor, programs.c.currency_code
         ),
     },
-    indexes=(Index(program_labels, _label_rows),),
-    filters={
-        **_scalars(programs, "display_name", "currency_code", "create_time", "update_time"),
-        "labels.*": Filterable(_found(program_labels, programs, "value", "key")),
-    },
+    labels=program_labels,
+    filters=scalars(programs, "display_name", "currency_code", "create_time", "update_time"),
     orders=("create_time", "update_time", "display_name"),
     check=checks.check_program,
 )
@@ -85,17 +60,13 @@ MEMBER: Resource[members_pb2.Member] = Resource(
     message=members_pb2.Member,
     table=members,
     columns={
-        "labels": codecs.json(members.c.labels),
         "contact": codecs.plain(members.c.contact),
         "state": codecs.plain(members.c.state),
         "points_balance": codecs.plain(members.c.points_balance),
     },
     parent=PROGRAM,
-    indexes=(Index(member_labels, _label_rows),),
-    filters={
-        **_scalars(members, "contact", "state", "points_balance", "create_time", "update_time"),
-        "labels.*": Filterable(_found(member_labels, members, "value", "key")),
-    },
+    labels=member_labels,
+    filters=scalars(members, "contact", "state", "points_balance", "create_time", "update_time"),
     orders=("create_time", "update_time", "points_balance"),
 )
 
@@ -103,7 +74,6 @@ ORDER: Resource[orders_pb2.Order] = Resource(
     message=orders_pb2.Order,
     table=orders,
     columns={
-        "labels": codecs.json(orders.c.labels),
         "external_id": codecs.plain(orders.c.external_id),
         "contact": codecs.plain(orders.c.contact),
         "order_time": codecs.time(orders.c.order_time),
@@ -114,12 +84,12 @@ ORDER: Resource[orders_pb2.Order] = Resource(
         "points_earned": codecs.plain(orders.c.points_earned),
     },
     parent=PROGRAM,
-    indexes=(Index(order_labels, _label_rows), Index(order_lines, _line_rows)),
+    labels=order_labels,
+    indexes=(Index(order_lines, _line_rows),),
     filters={
-        **_scalars(orders, "contact", "external_id", "order_time", "create_time", "points_earned"),
-        "lines.sku": Filterable(_found(order_lines, orders, "sku")),
-        "lines.category": Filterable(_found(order_lines, orders, "category")),
-        "labels.*": Filterable(_found(order_labels, orders, "value", "key")),
+        **scalars(orders, "contact", "external_id", "order_time", "create_time", "points_earned"),
+        "lines.sku": Filterable(related(orders, order_lines, "sku")),
+        "lines.category": Filterable(related(orders, order_lines, "category")),
     },
     orders=("create_time", "order_time"),
 )
@@ -135,7 +105,7 @@ LOT: Resource[ledger_pb2.Lot] = Resource(
         ),
     },
     parent=MEMBER,
-    filters=_scalars(lots, "points_issued", "points_remaining", "create_time"),
+    filters=scalars(lots, "points_issued", "points_remaining", "create_time"),
 )
 
 LEDGER_TRANSACTION: Resource[ledger_pb2.LedgerTransaction] = Resource(
@@ -152,5 +122,5 @@ LEDGER_TRANSACTION: Resource[ledger_pb2.LedgerTransaction] = Resource(
         "points_balance": codecs.plain(ledger_transactions.c.points_balance),
     },
     parent=MEMBER,
-    filters=_scalars(ledger_transactions, "kind", "points", "reason", "create_time"),
+    filters=scalars(ledger_transactions, "kind", "points", "reason", "create_time"),
 )

@@ -4,8 +4,8 @@ from sqlalchemy import Connection
 
 from services.chassis.database import Database
 from services.chassis.operations import Kind, Progress
-from services.chassis.resource import get
 from services.chassis.rows import Row
+from services.chassis.steps import get
 from services.loyalty import queries
 from services.loyalty.resources import LEDGER_TRANSACTION, LOT, MEMBER, ORDER, PROGRAM
 from services.loyalty.rules import ledger

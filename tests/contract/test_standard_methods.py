@@ -15,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 import vafa
 from services.chassis.filters import FieldType
+from services.chassis.pages import DEFAULT_ORDER
 from tests.contract.resources import (
     EXAMPLES,
     EXERCISES,
@@ -678,7 +679,7 @@ def test_walking_the_pages_gives_each_row_once_and_in_order_whatever_is_inserted
         names = [message.name for message in seen]
         assert len(names) == len(set(names)), order
         assert {message.name for message in before} <= set(names), order
-        assert seen == in_order(seen, order, exercise.resource.default_order), order
+        assert seen == in_order(seen, order, DEFAULT_ORDER), order
 
 
 @of("List")

@@ -61,15 +61,13 @@ class RunningSuite:
         service = name.partition("-")[0]
         for addresses in (self.addresses, self.metrics_addresses):
             addresses.setdefault(name, f"127.0.0.1:{free_port()}")
-        token_file = self.folder / "tokens" / f"{service}.jwt"
-        own = keys.mint_token(self.folder, subject=service, roles=[ROLE_OF[service]])
-        keys.write_token(token_file, own)
+        self._renew_token(service)
         values = {
             "database_url": self.database_urls[service],
             "listen": self.addresses[name],
             "metrics_listen": self.metrics_addresses[name],
             "jwks_file": str(self.folder / "keys" / "jwks.json"),
-            "token_file": str(token_file),
+            "token_file": str(self._token_file(service)),
             "contacts_address": self._address("contacts"),
             "loyalty_address": self._address("loyalty"),
             "drain_delay_seconds": "0",
@@ -86,6 +84,13 @@ class RunningSuite:
                 stdout=log,
                 stderr=log,
             )
+
+    def _token_file(self, service: str) -> Path:
+        return self.folder / "tokens" / f"{service}.jwt"
+
+    def _renew_token(self, service: str) -> None:
+        own = keys.mint_token(self.folder, subject=service, roles=[ROLE_OF[service]])
+        keys.write_token(self._token_file(service), own)
 
     def _address(self, service: str) -> str:
         return self.addresses.setdefault(service, f"127.0.0.1:{free_port()}")
@@ -151,6 +156,9 @@ class RunningSuite:
         )
 
     def _routes(self, replica: str) -> dict[str, str]:
+        # A token lives five minutes, and a suite that tests share may live longer.
+        for service in self.database_urls:
+            self._renew_token(service)
         routes = {name: self.addresses[name] for name in self.addresses if "-" not in name}
         if replica:
             routes[replica.partition("-")[0]] = self.addresses[replica]

@@ -31,7 +31,8 @@ from sqlalchemy.pool import StaticPool
 from services.chassis import codecs, errors
 from services.chassis.codecs import Codec
 from services.chassis.filter_sql import Scalar
-from services.chassis.resource import Filterable, Resource, etag_of
+from services.chassis.finding import Filterable
+from services.chassis.resource import Resource, etag_of
 from services.chassis.rows import Text, UtcTime
 from services.contacts.resources import CONTACT, INTERACTION
 from services.loyalty.amounts import money_of
