@@ -35,7 +35,7 @@ NOT_FOR_LARGE_TABLES = (
 )
 # Enough for a choice between two indexes to matter.
 ROWS = 300
-KEY = b"key of page tokens"
+KEY = bytes(32)
 
 
 @pytest.fixture(scope="module", params=DATABASES)
