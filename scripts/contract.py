@@ -103,9 +103,7 @@ def command_check() -> int:
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder))
         fresh, committed = generated_files(Path(folder)), generated_files(STUBS)
-    stale = sorted(
-        name for name in fresh | committed if fresh.get(name) != committed.get(name)
-    )
+    stale = sorted(name for name in fresh | committed if fresh.get(name) != committed.get(name))
     for name in stale:
         print(f"client/{name} is not what the contract gives; run `make proto`")
     return int(bool(stale))

@@ -28,13 +28,14 @@ from services.chassis.operations import Kind, Operations, operations_methods
 from services.chassis.parking import Handler, Parking
 from services.chassis.policy import Method, methods_of
 from services.chassis.schema import ChassisTables
-from services.chassis.settings import ServiceSettings
+from services.chassis.settings import EXIT_CONFIGURATION, ServiceSettings
 from services.chassis.tracing import no_span, spans_to
 from vafa.aio import Suite
 from vafa.events.v1 import events_pb2
 
 log = structlog.get_logger()
-EXIT_CONFIGURATION = 78
+# What sysexits.h calls EX_SOFTWARE.
+EXIT_DEFECT = 70
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def serve(
     """Serve until SIGTERM or SIGINT; exits with 78 if the settings cannot work."""
     configure_logs(service, settings.log_level)
     try:
-        asyncio.run(_serve(service, settings, tables, make_parts, kinds or {}))
+        sys.exit(asyncio.run(_serve(service, settings, tables, make_parts, kinds or {})))
     except ConfigurationError as error:
         log.error("configuration", problem=str(error))
         sys.exit(EXIT_CONFIGURATION)
@@ -146,7 +147,7 @@ async def _serve(
     tables: ChassisTables,
     make_parts: Callable[[Furniture], Parts],
     kinds: Mapping[str, Callable[[Database], Kind]],
-) -> None:
+) -> int:
     metrics = Metrics()
     tokens, roles = _tokens(settings)
     database = Database(settings, tables, metrics)
@@ -156,7 +157,7 @@ async def _serve(
     _start_metrics(settings, metrics)
     if not await _unless(stopping, wait_for_schema(service, database)):
         database.close()
-        return
+        return 0
     feed = Feed(database, settings, metrics)
     of_kind = {name: make(database) for name, make in kinds.items()}
     operations = Operations(service, database, of_kind)
@@ -200,7 +201,7 @@ async def _serve(
     ]
     tasks = [asyncio.create_task(work) for work in background]
     log.info("serving", listen=settings.listen, metrics=settings.metrics_listen)
-    await _until_stopped(stopping, tasks)
+    exit_code = await _until_stopped(stopping, tasks)
     await health.drain()
     log.info("draining", seconds=settings.drain_delay_seconds)
     await asyncio.sleep(settings.drain_delay_seconds)
@@ -212,6 +213,7 @@ async def _serve(
         await suite.close()
     await asyncio.get_running_loop().run_in_executor(None, database.close)
     log.info("stopped")
+    return exit_code
 
 
 async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
@@ -229,14 +231,17 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> b
     return True
 
 
-async def _until_stopped(stopping: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Wait for the stop; a background task that ends by itself is a defect that stops all."""
+async def _until_stopped(stopping: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> int:
+    """Wait for the stop and return the exit code; background work that ends by itself is a
+    defect, which stops all.
+    """
     stop = asyncio.create_task(stopping.wait())
     await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
     stop.cancel()
-    for task in tasks:
-        if task.done():
-            log.error("background_ended", exc_info=task.exception())
+    ended = [task for task in tasks if task.done()]
+    for task in ended:
+        log.error("background_ended", exc_info=task.exception())
+    return EXIT_DEFECT if ended else 0
 
 
 def _bind(server: grpc.aio.Server, listen: str) -> None:

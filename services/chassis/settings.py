@@ -1,9 +1,20 @@
 """Settings: from the environment, each with a default that works on a laptop."""
 
+import sys
 from pathlib import Path
+from typing import Self
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# What sysexits.h calls EX_CONFIG.
+EXIT_CONFIGURATION = 78
 
 
 class ServiceSettings(BaseSettings):
@@ -46,3 +57,15 @@ class ServiceSettings(BaseSettings):
 
     drain_delay_seconds: NonNegativeFloat = 10
     stop_grace_seconds: NonNegativeFloat = 25
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Return the settings of this process; exits with 78 and names those that cannot work."""
+        try:
+            return cls()
+        except ValidationError as error:
+            # Without their values, which may be secret.
+            wrong = ", ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())
+            prefix = cls.model_config.get("env_prefix", "")
+            print(f"settings {prefix}* cannot work: {wrong}", file=sys.stderr)  # noqa: T201
+            sys.exit(EXIT_CONFIGURATION)

@@ -23,4 +23,4 @@ def parts(furniture: Furniture) -> Parts:
 
 
 if __name__ == "__main__":
-    serve("contacts", Settings(), chassis, parts)
+    serve("contacts", Settings.from_environment(), chassis, parts)

@@ -10,7 +10,7 @@ from vafa.gateway.v1 import customers_pb2
 
 def main() -> None:
     """Serve."""
-    settings = Settings()
+    settings = Settings.from_environment()
 
     def parts(_furniture: Furniture) -> Parts:
         addresses = {"contacts": settings.contacts_address, "loyalty": settings.loyalty_address}

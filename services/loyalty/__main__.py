@@ -15,7 +15,7 @@ from vafa.loyalty.v1 import ledger_pb2, members_pb2, orders_pb2, programs_pb2
 
 def main() -> None:
     """Serve."""
-    settings = Settings()
+    settings = Settings.from_environment()
 
     def parts(furniture: Furniture) -> Parts:
         database = furniture.database

@@ -641,3 +641,14 @@ class TestTraces:
         alone.signal("contacts", signal.SIGTERM)
         assert alone.exit_code() == 0
         assert time.monotonic() - began_at < 6
+
+
+def test_settings_that_cannot_work_are_named_without_their_values(tmp_path: Path) -> None:
+    suite = ContactsAlone(tmp_path)
+    suite.launch(reader_connections="0", drain_delay_seconds="soon")
+    assert suite.exit_code() == EXIT_CONFIGURATION
+    line = suite.log("contacts").strip()
+    assert line.startswith("settings VAFA_CONTACTS_* cannot work: ")
+    assert "reader_connections: " in line
+    assert "drain_delay_seconds: " in line
+    assert "soon" not in line
