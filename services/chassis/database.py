@@ -116,6 +116,10 @@ class Database:
         if not self.is_sqlite:
             arguments["prepare_threshold"] = settings.prepare_threshold or None
             arguments["connect_timeout"] = 3
+            if settings.startup_options:
+                milliseconds = round(settings.statement_timeout_seconds * 1000)
+                options = f"-c TimeZone=UTC -c statement_timeout={milliseconds}"
+                arguments["options"] = options
         engine = create_engine(
             settings.database_url,
             connect_args=arguments,

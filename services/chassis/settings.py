@@ -49,6 +49,9 @@ class ServiceSettings(BaseSettings):
     statement_timeout_seconds: PositiveFloat = 15
     # 0 turns server-side prepared statements off, for a pooler that cannot keep them.
     prepare_threshold: NonNegativeInt = 5
+    # Whether connections ask PostgreSQL for UTC and a statement timeout as they begin. Off for
+    # a pooler that refuses such options; then give both to the role in the database.
+    startup_options: bool = True
     # How soon the events of a replica that died before it numbered them are numbered.
     sequence_interval_seconds: PositiveFloat = 0.5
     event_retention_days: PositiveFloat = 30

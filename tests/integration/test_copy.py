@@ -245,7 +245,7 @@ def contacts_picture(client: vafa.Suite, page_token: str) -> Picture:
         "interactions": client.interactions.ListInteractions(of_sara).interactions,
         "contacts feed": [feed(client, "contacts")],
         "found by phone": [contacts.LookupContact(by_phone)],
-        "next page": [contacts.ListContacts(next_page)],
+        "next page": list(contacts.ListContacts(next_page).contacts),
     }
 
 

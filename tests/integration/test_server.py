@@ -29,6 +29,7 @@ from services.command import keys
 from tests.harness.postgres import Postgres, free_port
 from tests.harness.suite import RunningSuite
 from vafa.contacts.v1 import contacts_pb2
+from vafa.events.v1 import events_pb2
 
 GetContact = contacts_pb2.GetContactRequest
 PATH = "/vafa.contacts.v1.ContactService/GetContact"
@@ -652,3 +653,20 @@ def test_settings_that_cannot_work_are_named_without_their_values(tmp_path: Path
     assert "reader_connections: " in line
     assert "drain_delay_seconds: " in line
     assert "soon" not in line
+
+
+def test_a_read_that_a_lock_holds_up_is_given_up_and_frees_its_connection(
+    postgres: Postgres, tmp_path: Path
+) -> None:
+    url = postgres.create("held_contacts")
+    with alone_on(url, tmp_path) as alone:
+        alone.start("contacts", reader_connections="1", statement_timeout_seconds="1")
+        engine = create_engine(url, poolclass=NullPool)
+        with alone.client() as client, engine.begin() as holder:
+            holder.execute(text("LOCK TABLE contacts IN ACCESS EXCLUSIVE MODE"))
+            with pytest.raises((vafa.Unavailable, vafa.DeadlineExceeded)):
+                client.contacts.GetContact(GetContact(name="contacts/nobody"))
+            feed = events_pb2.ListEventsRequest(parent="feeds/contacts")
+            assert not client.events("contacts").ListEvents(feed, timeout=3).events
+            holder.rollback()
+        engine.dispose()
