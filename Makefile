@@ -20,7 +20,7 @@ run: $(INSTALLED) ## Start the suite here, load the sample if it is new, print i
 	@$(BIN)/vafa up --sample
 
 test: $(INSTALLED) ## Run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(INSTALLED) ## Run all that CI runs: lint, types, contract, tests
 	@$(MAKE) --no-print-directory lint types test
