@@ -25,9 +25,10 @@ test: $(INSTALLED) ## Run all tests
 check: $(INSTALLED) ## Run all that CI runs: lint, types, contract, tests
 	@$(MAKE) --no-print-directory lint types test
 
-proto: $(INSTALLED) ## Renew the stubs in client/ from proto/
+proto: $(INSTALLED) ## Renew what is made from proto/: the stubs in client/, the references in docs/
 	@$(BIN)/buf format -w proto
 	@$(BIN)/python scripts/contract.py generate
+	@$(BIN)/python scripts/reference.py
 
 format: $(INSTALLED) ## Format the code and the contract
 	@$(BIN)/ruff check --fix-only --quiet .
@@ -41,6 +42,7 @@ lint: $(INSTALLED) ## Check style, imports and the contract
 	@$(BIN)/python scripts/contract.py lint
 	@$(BIN)/python scripts/contract.py check
 	@$(BIN)/python scripts/contract.py breaking
+	@$(BIN)/python scripts/reference.py --check
 
 types: $(INSTALLED) ## Check types
 	@$(BIN)/mypy

