@@ -30,15 +30,17 @@ class TokenFile:
         self._read = (0, 0), ""
 
     def __call__(self) -> str:
-        """Return the present token; OSError if there is no file, ValueError if it is empty."""
+        """Return the present token; OSError if there is no file, ValueError if it holds none."""
         found = self._path.stat()
         # A file renamed over another may be older than it, so the time alone does not tell.
         version = found.st_mtime_ns, found.st_ino
         read_version, token = self._read
         if version != read_version:
-            token = self._path.read_text(encoding="ascii").strip()
+            token = self._path.read_text(encoding="ascii", errors="replace").strip()
             if not token:
                 raise ValueError(f"the token file {self._path} is empty")
+            if not (token.isascii() and token.isprintable()):
+                raise ValueError(f"the token file {self._path} does not hold a token")
             self._read = version, token
         return token
 
@@ -65,7 +67,10 @@ def local_suite(data_directory: str | os.PathLike[str] | None) -> tuple[dict[str
     endpoints = directory / "endpoints.json"
     if not endpoints.exists():
         raise FileNotFoundError(f"no suite runs in {directory}: {endpoints} does not exist")
-    addresses = json.loads(endpoints.read_text(encoding="utf-8"))
+    try:
+        addresses = json.loads(endpoints.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{endpoints} is not JSON: {error}") from error
     if not isinstance(addresses, dict) or not all(
         isinstance(address, str) for address in addresses.values()
     ):

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import psycopg
 import structlog
 from google.protobuf.message import Message
-from sqlalchemy import Connection, Engine, create_engine, event, func, select
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, func, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
@@ -32,9 +32,15 @@ T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 log = structlog.get_logger()
 
-# Serialization failure, deadlock, lock not available, statement cancelled, the server going
-# away: the same command may succeed when it is run again.
-TRANSIENT_SQLSTATES = frozenset({"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03"})
+# The same command may succeed when it is run again: serialization failure, deadlock, lock not
+# available, statement cancelled, the server going away; and, once somebody has seen to it: no
+# room on the disk or in the memory, no more connections, a database that may only be read.
+TRANSIENT_SQLSTATES = frozenset(
+    {"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03"}
+    | {"53100", "53200", "53300", "58030", "25006"}
+)
+TRANSIENT_SQLITE = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")
+SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON")
 ATTEMPTS = 3
 
 
@@ -91,7 +97,6 @@ class Database:
         self.tables = tables
         self._settings = settings
         self._metrics = metrics
-        self._listeners: Sequence[Callable[[], None]] = ()
         self._store: Store | None = None
         self.is_sqlite = settings.database_url.startswith("sqlite")
         writers = 1 if self.is_sqlite else settings.writer_connections
@@ -132,8 +137,9 @@ class Database:
             # A connection that the server dropped is found when it is used; see _transact.
             pool_recycle=1800,
         )
+        event.listen(engine, "handle_error", _withhold_detail)
         if self.is_sqlite:
-            _prepare_sqlite(engine, sqlite_begin)
+            prepare_sqlite(engine, sqlite_begin, SQLITE_PRAGMAS)
         return engine
 
     @property
@@ -143,17 +149,13 @@ class Database:
             raise RuntimeError("the database is not open")
         return self._store
 
-    async def open(self, listeners: Sequence[Callable[[], None]]) -> None:
-        """Learn who the database is; the listeners are called on the loop after each commit."""
+    async def open(self, told: Callable[[], None]) -> None:
+        """Learn who the database is; `told` is called on the loop after a commit of events."""
         table = self.tables.store
         query = select(table.c.epoch, table.c.page_token_key)
         row = await self.upkeep(lambda c: c.execute(query).one())
         self._store = Store(epoch=row.epoch, page_token_key=row.page_token_key)
-        self._listeners = listeners
-
-    def _committed(self) -> None:
-        for listener in self._listeners:
-            listener()
+        self._loop, self._told = asyncio.get_running_loop(), told
 
     def close(self) -> None:
         """End all work and close all connections."""
@@ -190,15 +192,11 @@ class Database:
         if was_stored:
             call.replayed = True
             self._metrics.idempotency_hits.inc()
-        else:
-            self._committed()
         return answer
 
     async def bulk(self, work: Callable[[Transaction], T]) -> T:
         """Run one chunk of long work in one transaction, apart from the calls that wait."""
-        result = await self._lanes["bulk"].run(functools.partial(self._transact, work, None))
-        self._committed()
-        return result
+        return await self._lanes["bulk"].run(functools.partial(self._transact, work, None))
 
     async def upkeep(self, work: Callable[[Connection], T]) -> T:
         """Run the chassis's own work in one transaction."""
@@ -249,6 +247,11 @@ class Database:
                 result = work(transaction)
                 numbered = transaction.finish(number_events_now=self.is_sqlite)
             self._metrics.outbox_published.inc(numbered)
+            # From this thread, since whoever asked may have given up meanwhile.
+            if transaction.has_events:
+                transaction.after_commit.append(self._told)
+            for act in transaction.after_commit:
+                self._loop.call_soon_threadsafe(act)
             return result
 
         return _again(once, call.ends_at if call else time.monotonic() + limit)
@@ -270,20 +273,26 @@ class Database:
         )
 
 
-def _prepare_sqlite(engine: Engine, begin: str) -> None:
+def prepare_sqlite(engine: Engine, begin: str, pragmas: Sequence[str]) -> None:
     """Take transactions out of the driver's hands: it begins too late to be safe."""
 
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: object) -> None:
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000"):
+        for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
-        connection.execute("PRAGMA foreign_keys=ON")
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
         if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
             connection.exec_driver_sql(begin)
+
+
+def _withhold_detail(context: ExceptionContext) -> None:
+    """Take out of an error what PostgreSQL quotes of the rows; errors are logged."""
+    error, wrapped = context.original_exception, context.sqlalchemy_exception
+    if isinstance(error, psycopg.Error) and error.diag.message_detail and wrapped:
+        error.args = wrapped.args = (error.diag.message_primary,)
 
 
 def _is_transient(error: DBAPIError) -> bool:
@@ -297,10 +306,19 @@ def _is_transient(error: DBAPIError) -> bool:
     if isinstance(error.orig, psycopg.OperationalError) and error.orig.sqlstate is None:
         # Not the server's word: the connection itself failed, be it while rolling back.
         return True
+    if getattr(error.orig, "sqlite_errorname", "").startswith(TRANSIENT_SQLITE):
+        return True
     text = str(error.orig)
     return isinstance(error, OperationalError) and (
         "database is locked" in text or "connection" in text or "timeout" in text
     )
+
+
+def _kind(error: DBAPIError | RunAgain) -> str:
+    """Return what happened as the database names it, such as SQLITE_FULL or 40001."""
+    orig = getattr(error, "orig", None)
+    told = getattr(orig, "sqlstate", None) or getattr(orig, "sqlite_errorname", None)
+    return str(told or type(error).__name__)
 
 
 def _again(once: Callable[[], T], ends_at: float) -> T:
@@ -311,7 +329,7 @@ def _again(once: Callable[[], T], ends_at: float) -> T:
         except (DBAPIError, RunAgain) as error:
             if isinstance(error, DBAPIError) and not _is_transient(error):
                 raise
-            log.warning("database_transient", attempt=attempt, kind=type(error).__name__)
+            log.warning("database_transient", attempt=attempt, kind=_kind(error))
             if attempt == ATTEMPTS or time.monotonic() >= ends_at:
                 text = "the database could not be reached in time; repeat with the same request_id"
                 raise errors.Unavailable(text, retry_delay_seconds=1) from error

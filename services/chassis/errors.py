@@ -147,50 +147,48 @@ class MethodUnknown(Refusal):
     code, reason = grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN"
 
 
-class ResourceNotFound(Refusal):
+class OfResource(Refusal):
+    """A refusal that says one thing of the resource it names."""
+
+    said: ClassVar[str]
+
+    def __init__(self, resource: str) -> None:
+        super().__init__(f"{resource} {self.said}", resource=resource)
+
+
+class ResourceNotFound(OfResource):
     """No such resource, or it is deleted."""
 
     code, reason = grpc.StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"
-
-    def __init__(self, resource: str) -> None:
-        super().__init__(f"{resource} was not found", resource=resource)
+    said = "was not found"
 
 
-class ResourceAlreadyExists(Refusal):
+class ResourceAlreadyExists(OfResource):
     """The id is taken."""
 
     code, reason = grpc.StatusCode.ALREADY_EXISTS, "RESOURCE_ALREADY_EXISTS"
-
-    def __init__(self, resource: str) -> None:
-        super().__init__(f"{resource} exists already", resource=resource)
+    said = "exists already"
 
 
-class EtagMismatch(Refusal):
+class EtagMismatch(OfResource):
     """Somebody else wrote first."""
 
     code, reason = grpc.StatusCode.ABORTED, "ETAG_MISMATCH"
-
-    def __init__(self, resource: str) -> None:
-        text = f"{resource} has changed since its etag was read"
-        super().__init__(text, resource=resource)
+    said = "has changed since its etag was read"
 
 
-class ResourceDeleted(Refusal):
+class ResourceDeleted(OfResource):
     """The resource is deleted; undelete it first."""
 
     code, reason = grpc.StatusCode.FAILED_PRECONDITION, "RESOURCE_DELETED"
-
-    def __init__(self, resource: str) -> None:
-        super().__init__(f"{resource} is deleted", resource=resource)
+    said = "is deleted"
 
 
-class ResourceNotDeleted(Refusal):
+class ResourceNotDeleted(OfResource):
     """There is nothing to undelete."""
 
     code, reason = grpc.StatusCode.FAILED_PRECONDITION, "RESOURCE_NOT_DELETED"
-
-    def __init__(self, resource: str) -> None:
-        super().__init__(f"{resource} is not deleted", resource=resource)
+    said = "is not deleted"
 
 
 class PageTokenInvalid(Refusal):

@@ -40,40 +40,42 @@ class Feed:
         self._metrics = metrics
         self._committed = asyncio.Event()
         self._advanced = asyncio.Event()
+        self.is_closed = False
+
+    def close(self) -> None:
+        """Send those who follow away, to another replica or to this one once it is back."""
+        self.is_closed = True
+        self._wake()
 
     def committed(self) -> None:
-        """Say that a transaction committed, and may have left events."""
-        self._committed.set()
+        """Say that a transaction with events has committed."""
+        if self._database.is_sqlite:
+            # The transaction itself has numbered them.
+            self._wake()
+        else:
+            self._committed.set()
 
     def news(self) -> asyncio.Event:
         """Return what is set once the feed advances from here; ask before you read the feed."""
         return self._advanced
 
     async def run(self) -> None:
-        """Number events after each commit and, for those of a replica that died, now and then."""
+        """Number the events of PostgreSQL, after each commit and, for those of a replica that
+        died, now and then; wake the followers.
+        """
+        tables = self._database.tables
         while True:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.sequence_interval_seconds):
                     await self._committed.wait()
-            except TimeoutError:
-                if self._database.is_sqlite:
-                    continue
             self._committed.clear()
             try:
-                await self._number()
+                while numbered := await self._database.upkeep(lambda c: number_events(c, tables)):
+                    self._metrics.outbox_published.inc(numbered)
+                    self._wake()
             except errors.Refusal as refusal:
                 log.warning("sequencer_waits", reason=refusal.reason)
                 await asyncio.sleep(0.5)
-
-    async def _number(self) -> None:
-        """Number until none is left, and wake the followers."""
-        tables = self._database.tables
-        while numbered := await self._database.upkeep(lambda c: number_events(c, tables)):
-            self._metrics.outbox_published.inc(numbered)
-            self._wake()
-        # On SQLite the transaction itself has numbered its events.
-        if self._database.is_sqlite:
-            self._wake()
 
     def _wake(self) -> None:
         advanced, self._advanced = self._advanced, asyncio.Event()
@@ -153,9 +155,12 @@ class EventServicer:
                 yield events_pb2.StreamEventsResponse(
                     events=page.events, next=page.next, head=page.head
                 )
+            if self._feed.is_closed:
+                raise errors.Unavailable("the service stops; follow again from the cursor")
             if not page.events:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(news.wait(), LOOK_SECONDS)
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await news.wait()
 
     async def _page(self, after: events_pb2.Cursor, size: int) -> events_pb2.ListEventsResponse:
         return await self._database.read(lambda c: self._read(c, after, size))

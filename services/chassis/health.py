@@ -27,7 +27,8 @@ class Health:
         self._names = ["", "readiness", *services]
         self._metrics = metrics
         self._draining = False
-        self._ready: bool | None = None
+        self._reachable = False
+        self._said: bool | None = None
 
     async def run(self) -> None:
         """Check every two seconds until cancelled."""
@@ -44,20 +45,22 @@ class Health:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
                 await self._database.read(lambda c: c.execute(text("SELECT 1")).scalar_one())
-            reachable = True
+            self._reachable = True
         except Exception as error:
             log.warning("database_unreachable", kind=type(error).__name__)
-            reachable = False
-        await self._say(reachable and not self._draining)
+            self._reachable = False
+        await self._say()
 
     async def drain(self) -> None:
         """Say NOT_SERVING from now on, while calls are still served."""
         self._draining = True
-        await self._say(False)
+        await self._say()
 
-    async def _say(self, ready: bool) -> None:
-        if ready != self._ready:
-            log.info("readiness", ready=ready)
-        self._ready = ready
+    async def _say(self) -> None:
         for name in self._names:
+            # Asked for each name: a drain may begin while a check is telling.
+            ready = self._reachable and not self._draining
+            if ready != self._said:
+                log.info("readiness", ready=ready)
+                self._said = ready
             await self.servicer.set(name, SERVING if ready else NOT_SERVING)

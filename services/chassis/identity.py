@@ -4,10 +4,11 @@ import hashlib
 import json
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import jwt
 import structlog
@@ -22,6 +23,7 @@ REFUSAL = "a valid token is needed"
 # What reading a file of keys or roles that is not one may raise.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, jwt.PyJWTError)
 log = structlog.get_logger()
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,70 +34,58 @@ class Principal:
     roles: tuple[str, ...]
 
 
-class WatchedFile:
-    """A file's content, read again when the file has changed; looked at once a second at most.
+class WatchedFile(Generic[T]):
+    """What a file says, read again when the file has changed; looked at once a second at most.
 
-    A file that is gone or cannot be read keeps its last good content.
+    A file that is gone, or changes into one that `read` refuses with one of UNREADABLE, is
+    passed over: the last good value stays. At first, either is raised.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, read: Callable[[bytes], T]) -> None:
         self._path = path
-        self._signature: tuple[int, int] | None = None
-        self._looked_at = 0.0
-        self._content = b""
+        self._read = read
+        self._looked_at = time.monotonic()
+        self._signature = self._sign()
+        self.value = read(path.read_bytes())
+
+    def _sign(self) -> tuple[int, int]:
+        stat = self._path.stat()
+        return stat.st_mtime_ns, stat.st_ino
 
     def changed(self) -> bool:
-        """Whether the content is new since the last time this was asked."""
-        if self._signature and time.monotonic() - self._looked_at < 1:
+        """Whether the value is new since the last time this was asked."""
+        if time.monotonic() - self._looked_at < 1:
             return False
         self._looked_at = time.monotonic()
         try:
-            stat = self._path.stat()
-            signature = (stat.st_mtime_ns, stat.st_ino)
+            signature = self._sign()
             if signature == self._signature:
                 return False
-            self._content = self._path.read_bytes()
+            content = self._path.read_bytes()
         except OSError:
-            if self._signature is None:
-                raise
             return False
         self._signature = signature
+        try:
+            self.value = self._read(content)
+        except UNREADABLE as error:
+            log.error("file_unreadable", file=self._path.name, problem=str(error))
+            return False
         return True
-
-    @property
-    def content(self) -> bytes:
-        """The content as it was last read."""
-        return self._content
 
 
 class Tokens:
-    """Verifies tokens. Verified ones are remembered until they expire or the keys change.
-
-    A file that changes into one without good keys is passed over: the last good keys stay.
-    """
+    """Verifies tokens. Verified ones are remembered until they expire or the keys change."""
 
     def __init__(self, jwks_file: Path, issuer: str, audience: str) -> None:
-        self._file = WatchedFile(jwks_file)
+        self._keys = WatchedFile(jwks_file, _keys_of)
         self._issuer = issuer
         self._audience = audience
-        self._keys: dict[str, jwt.PyJWK] = {}
         self._verified: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
-        if self._file.changed():
-            self._keys = _keys_of(self._file.content)
-
-    def _renew_keys(self) -> None:
-        if not self._file.changed():
-            return
-        try:
-            self._keys = _keys_of(self._file.content)
-        except UNREADABLE as error:
-            log.error("keys_unreadable", problem=str(error))
-            return
-        self._verified.clear()
 
     def verify(self, token: str) -> Principal:
         """Return whose token it is; raises Unauthenticated, always with the same text."""
-        self._renew_keys()
+        if self._keys.changed():
+            self._verified.clear()
         if not token or len(token) > TOKEN_BYTES_LIMIT:
             raise errors.Unauthenticated(REFUSAL)
         digest = hashlib.sha256(token.encode()).digest()
@@ -119,7 +109,7 @@ class Tokens:
                 raise errors.Unauthenticated(REFUSAL)
             return jwt.decode(
                 token,
-                self._keys[header["kid"]],
+                self._keys.value[header["kid"]],
                 algorithms=ALGORITHMS,
                 issuer=self._issuer,
                 audience=self._audience,
@@ -144,34 +134,20 @@ def _keys_of(jwks: bytes) -> dict[str, jwt.PyJWK]:
 class Roles:
     """What each role permits: a file of `{"roles": {role: [pattern, …]}}`, such as
     `contacts.*`, `*.read` or `*`. A role that is not there permits nothing.
-
-    A file that changes into one without roles is passed over: the last good ones stay.
     """
 
     def __init__(self, roles_file: Path) -> None:
-        self._file = WatchedFile(roles_file)
-        self._patterns: dict[str, tuple[str, ...]] = {}
+        self._patterns = WatchedFile(roles_file, _patterns_of)
         self._decided: dict[tuple[tuple[str, ...], str], bool] = {}
-        if self._file.changed():
-            self._patterns = _patterns_of(self._file.content)
-
-    def _renew(self) -> None:
-        if not self._file.changed():
-            return
-        try:
-            self._patterns = _patterns_of(self._file.content)
-        except UNREADABLE as error:
-            log.error("roles_unreadable", problem=str(error))
-            return
-        self._decided.clear()
 
     def require(self, principal: Principal, permission: str) -> None:
         """Raise PermissionDenied unless one of the principal's roles grants the permission."""
-        self._renew()
+        if self._patterns.changed():
+            self._decided.clear()
         key = (principal.roles, permission)
         granted = self._decided.get(key)
         if granted is None:
-            patterns = (p for role in principal.roles for p in self._patterns.get(role, ()))
+            patterns = (p for role in principal.roles for p in self._patterns.value.get(role, ()))
             granted = any(fnmatchcase(permission, pattern) for pattern in patterns)
             if len(self._decided) >= CACHED_TOKENS:
                 self._decided.clear()

@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, create_engine, func, select
 from sqlalchemy.pool import NullPool
 
-from services.chassis.database import Database
+from services.chassis.database import Database, prepare_sqlite
 
 # Any number will do as long as every migrator of a database takes the same.
 LOCK_KEY = 0x76616662
@@ -30,6 +30,9 @@ def migrate(service: str, database_url: str) -> None:
     if database_url.startswith("sqlite:///"):
         Path(database_url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(database_url, poolclass=NullPool)
+    if engine.dialect.name == "sqlite":
+        # Tables are made in the transaction too, and rebuilt though others refer to them.
+        prepare_sqlite(engine, "BEGIN IMMEDIATE", ["busy_timeout=60000"])
     config = _config(service)
     try:
         with engine.begin() as connection:

@@ -44,6 +44,10 @@ class Kind:
     run: Runner
 
 
+class LeaseLost(Exception):
+    """Another runner has taken the operation up."""
+
+
 class Stage:
     """How far an operation has come, and whether it is to end."""
 
@@ -67,7 +71,6 @@ class Operations:
         self._kinds = kinds
         self._table = database.tables.operations
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._started = False
         self._wake = asyncio.Event()
 
     def start(
@@ -89,17 +92,20 @@ class Operations:
             "lease_time": transaction.now - timedelta(seconds=2 * LEASE_SECONDS),
         }
         insert_rows(transaction.connection, self._table, [row])
-        self._started = True
+        transaction.after_commit.append(self._wake.set)
         return self._message(row)
 
-    def committed(self) -> None:
-        """Say that a transaction committed, and may have started an operation."""
-        if self._started:
-            self._started = False
-            self._wake.set()
-
     async def run(self) -> None:
-        """Take up operations that nobody runs, until cancelled."""
+        """Take up operations that nobody runs, until cancelled; then leave them to others."""
+        try:
+            await self._take_up()
+        finally:
+            left = list(self._running.values())
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+    async def _take_up(self) -> None:
         while True:
             try:
                 while (row := await self._database.upkeep(self._take)) is not None:
@@ -109,7 +115,8 @@ class Operations:
             except errors.Refusal as refusal:
                 log.warning("operations_wait", reason=refusal.reason)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._wake.wait()
             self._wake.clear()
 
     def _forget(self, id_: str, task: asyncio.Task[None]) -> None:
@@ -126,10 +133,14 @@ class Operations:
         if row is None or row["id"] in self._running:
             return None
         lease = update(table).where(table.c.id == row["id"], *waiting).values(lease_time=now)
-        return dict(row) if connection.execute(lease).rowcount else None
+        taken = connection.execute(lease.returning(*table.c)).mappings().one_or_none()
+        return dict(taken) if taken else None
 
     async def _carry_out(self, row: Row) -> None:
-        """Run an operation and record how it ended; if that cannot be, another takes it up."""
+        """Run an operation and record how it ended; if that cannot be, another takes it up.
+
+        The lease is this runner's as long as it is as this runner left it.
+        """
         kind = self._kinds[row["kind"]]
         stage = Stage(row["progress"], cancelled=row["cancel_requested"])
         work = asyncio.ensure_future(
@@ -138,22 +149,26 @@ class Operations:
         try:
             while not work.done():
                 await asyncio.wait([work], timeout=RENEW_SECONDS)
-                stage.cancelled = await self._renew(row["id"], stage.progress)
+                row = await self._renew(row, {"progress": stage.progress})
+                stage.cancelled = row["cancel_requested"]
         finally:
             # Left early, the work must not go on beside that of who takes it up.
             stage.cancelled = stage.cancelled or not work.done()
-        outcome = {"done": True, "progress": stage.progress, **_outcome(work, row["id"])}
-        table = self._table
-        end = update(table).where(table.c.id == row["id"]).values(outcome)
-        await self._database.upkeep(lambda c: c.execute(end).rowcount)
+            work.cancel()
+        outcome = _outcome(work, row["id"])
+        await self._renew(row, {"done": True, "progress": stage.progress, **outcome})
 
-    async def _renew(self, id_: str, progress: bytes) -> bool:
-        """Renew the lease and tell the progress; return whether to cancel."""
-        table = self._table
-        values = {"lease_time": datetime.now(UTC), "progress": progress}
-        renewal = update(table).where(table.c.id == id_).values(values)
-        asked = renewal.returning(table.c.cancel_requested)
-        return await self._database.upkeep(lambda c: bool(c.execute(asked).scalar_one()))
+    async def _renew(self, row: Row, values: Row) -> Row:
+        """Renew the lease and set the values; return the row as it is then, or raise LeaseLost."""
+        table, now = self._table, datetime.now(UTC)
+        # A commit of which the answer was lost is repeated, and finds the new lease.
+        ours = table.c.lease_time.in_([row["lease_time"], now])
+        renewal = update(table).where(table.c.id == row["id"], ours).returning(*table.c)
+        change = renewal.values(lease_time=now, **values)
+        renewed = await self._database.upkeep(lambda c: c.execute(change).mappings().one_or_none())
+        if renewed is None:
+            raise LeaseLost
+        return dict(renewed)
 
     def _message(self, row: Row) -> operations_pb2.Operation:
         message = operations_pb2.Operation(name=self._prefix + row["id"], done=row["done"])

@@ -132,7 +132,7 @@ class Parking:
         if handler is None:
             return ""
         try:
-            with transaction.connection.begin_nested():
+            with transaction.savepoint():
                 handler(transaction, [event])
         except Exception as error:
             log.exception("event_failed", source=source, position=event.position)

@@ -161,7 +161,7 @@ async def _serve(
     feed = Feed(database, settings, metrics)
     of_kind = {name: make(database) for name, make in kinds.items()}
     operations = Operations(service, database, of_kind)
-    await database.open([feed.committed, operations.committed])
+    await database.open(feed.committed)
     parts = make_parts(Furniture(database, operations, metrics))
     handlers = {f"feeds/{name}": sub.handlers for name, sub in parts.subscriptions.items()}
     parking = Parking(database, handlers)
@@ -190,7 +190,7 @@ async def _serve(
     ]
     await server.start()
     background = [
-        feed.run(),
+        *(() if database.is_sqlite else (feed.run(),)),
         feed.prune(),
         feed.measure(),
         parking.measure(metrics),
@@ -205,6 +205,7 @@ async def _serve(
     await health.drain()
     log.info("draining", seconds=settings.drain_delay_seconds)
     await asyncio.sleep(settings.drain_delay_seconds)
+    feed.close()
     await server.stop(settings.stop_grace_seconds)
     for task in tasks:
         task.cancel()

@@ -66,7 +66,7 @@ class Standard:
         resource, parent = self.resource, self.resource.parent
         ids: tuple[str, ...] = ()
         if parent is not None:
-            ids = parent.pattern.parse(request.parent)
+            ids = tuple(parent.key_of(request.parent).values())
             if WILDCARD not in ids:
                 get(connection, parent, request.parent)
         has_deleted = "show_deleted" in request.DESCRIPTOR.fields_by_name

@@ -6,14 +6,14 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
-from sqlalchemy import Connection, Table, and_, delete, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, select
 
 from services.chassis import errors
 from services.chassis.finding import Index
 from services.chassis.identifiers import id_of, new_uid
 from services.chassis.resource import Resource, copy_field, etag_of, value_of
 from services.chassis.rows import Row, insert_new_rows, insert_rows, update_rows
-from services.chassis.transaction import Transaction
+from services.chassis.transaction import RunAgain, Transaction
 from services.chassis.validation import check_resource
 
 M = TypeVar("M", bound=Message)
@@ -46,7 +46,7 @@ def get(
     Raises ResourceNotFound; a deleted one is found only if `deleted` says so.
     """
     key = resource.key_of(name)
-    query = resource.select().where(*_equal(resource.table, key))
+    query = resource.select().where(_equal(resource.table, key))
     if lock:
         query = query.with_for_update(key_share=True)
     row = connection.execute(query).mappings().one_or_none()
@@ -62,7 +62,7 @@ def get_many(connection: Connection, resource: Resource[M], names: Sequence[str]
     if len(resource.keys) != 1:
         return [resource.to_message(get(connection, resource, name)) for name in names]
     column = resource.table.c[resource.keys[0]]
-    ids = [resource.pattern.parse(name)[0] for name in names]
+    ids = [resource.key_of(name)[column.name] for name in names]
     query = resource.select().where(column.in_(set(ids)))
     if resource.soft_delete:
         query = query.where(resource.table.c.delete_time.is_(None))
@@ -152,7 +152,7 @@ def update(
         rows = index.rows(new)
         if rows != index.rows(old):
             owner = _owner(resource, row)
-            gone = delete(index.table).where(*_equal(index.table, owner))
+            gone = delete(index.table).where(_equal(index.table, owner))
             transaction.connection.execute(gone)
             owned = [(path, [owner | dict(extra) for extra in rows])]
             _insert_index(transaction.connection, resource, index, owned)
@@ -251,7 +251,10 @@ def _insert_index(
                 free.remove(value)
                 continue
             taken = _equal(index.table, {name: row[name] for name in key})
-            other = connection.execute(select(index.table).where(*taken)).mappings().one()
+            other = connection.execute(select(index.table).where(taken)).mappings().one_or_none()
+            if other is None:
+                # Given up by its owner in between.
+                raise RunAgain
             raise index.taken(resource.name_of(other), row).under(path)
 
 
@@ -269,5 +272,5 @@ def _owner(resource: Resource[Any], row: Row) -> dict[str, Any]:
     return {key: row[key] for key in resource.keys}
 
 
-def _equal(table: Table, key: Row) -> list[Any]:
-    return [and_(*(table.c[name] == value for name, value in key.items()))]
+def _equal(table: Table, key: Row) -> ColumnElement[bool]:
+    return and_(*(table.c[name] == value for name, value in key.items()))

@@ -15,7 +15,7 @@ def no_span(_path: str, _metadata: Metadata) -> AbstractContextManager[None]:
 
 
 def spans_to(endpoint: str, service: str) -> Span:
-    """Return what makes a span of each call and sends it to an OTLP endpoint over gRPC.
+    """Return what makes a span of each unary call and sends it to an OTLP endpoint over gRPC.
 
     The caller's `traceparent` is its parent. A collector that is away costs nothing but the
     spans: they are sent in the background from a bounded queue. Needs the extra `telemetry`.

@@ -1,7 +1,8 @@
 """One transaction: what a command does to the state, and what is written beside it."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +25,8 @@ class Transaction:
     """A connection inside a transaction, its one moment, and the changes it tells of.
 
     `now` is UTC to the microsecond and the same throughout. `principal` and `request_id`
-    are empty in a transaction that no caller asked for.
+    are empty in a transaction that no caller asked for. What is put on `after_commit` is
+    called on the event loop once the transaction has committed, and never if it does not.
     """
 
     def __init__(self, connection: Connection, tables: ChassisTables, call: Call | None) -> None:
@@ -36,6 +38,7 @@ class Transaction:
         self._tables = tables
         self._events: list[dict[str, Any]] = []
         self._audit: list[dict[str, Any]] = []
+        self.after_commit: list[Callable[[], None]] = []
 
     def changed(
         self,
@@ -84,6 +87,22 @@ class Transaction:
             }
         )
 
+    @property
+    def has_events(self) -> bool:
+        """Whether a change was told of."""
+        return bool(self._events)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what is done inside, and what was told of it, if it raises."""
+        events, audit = len(self._events), len(self._audit)
+        try:
+            with self.connection.begin_nested():
+                yield
+        except BaseException:
+            del self._events[events:], self._audit[audit:]
+            raise
+
     def claim(self, call: Call) -> bytes | None:
         """Claim the call's request_id, or return the answer that stands under it.
 
@@ -101,7 +120,10 @@ class Transaction:
         query = select(table.c.request_hash, table.c.response)
         for name, value in key.items():
             query = query.where(table.c[name] == value)
-        stored = self.connection.execute(query).one()
+        stored = self.connection.execute(query).one_or_none()
+        if stored is None:
+            # Pruned in between.
+            raise RunAgain
         if stored.request_hash != call.request_hash:
             raise errors.RequestIdReused(
                 "the request_id was used for another request",
@@ -130,6 +152,8 @@ class Transaction:
         """
         insert_rows(self.connection, self._tables.audit, self._audit)
         insert_rows(self.connection, self._tables.outbox, self._events)
+        total = 0
         if number_events_now and self._events:
-            return number_events(self.connection, self._tables)
-        return 0
+            while numbered := number_events(self.connection, self._tables):
+                total += numbered
+        return total

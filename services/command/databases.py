@@ -11,6 +11,8 @@ from services.command.data_directory import CannotStart
 
 SERVICES = ("contacts", "loyalty", "gateway")
 CONNECT_TIMEOUT_SECONDS = 5
+# PostgreSQL cuts off what is longer, and the services would share one database.
+MAX_NAME_BYTES = 63
 # It is on every server, and a database can only be made from within another.
 MAINTENANCE_DATABASE = "postgres"
 
@@ -26,11 +28,17 @@ class DatabaseUnusable(CannotStart):
 def database_urls(url: str) -> dict[str, str]:
     """Return the URL of each service's database, `{name}_{service}` on the server of `url`.
 
-    Raises CannotStart for anything but `postgresql+psycopg://…/name`.
+    Raises CannotStart for anything but `postgresql+psycopg://…/name`, and for a name that is
+    too long.
     """
     parsed = parsed_url(url)
     if parsed.get_backend_name() != "postgresql" or not parsed.database:
         raise CannotStart("the database URL must look like postgresql+psycopg://user@host/name")
+    longest = max((f"{parsed.database}_{service}" for service in SERVICES), key=len)
+    if len(longest.encode()) > MAX_NAME_BYTES:
+        raise CannotStart(
+            f"the name of a database has at most {MAX_NAME_BYTES} bytes, and {longest} has more"
+        )
     return {
         service: parsed.set(database=f"{parsed.database}_{service}").render_as_string(
             hide_password=False

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
@@ -24,8 +25,9 @@ MAX_LIFETIME_SECONDS = 300
 def ensure_signing_key(directory: Path) -> None:
     """Make directory/keys with signing.pem and jwks.json, or leave alone what is there.
 
-    Processes that do this at once end with one key. Raises ValueError if a jwks.json that is
-    there lacks the public key of signing.pem: services would refuse every token.
+    Processes that do this at once end with one key. Raises ValueError if what is there is no
+    key, or if its jwks.json lacks the public key of signing.pem: services would refuse every
+    token.
     """
     make_private_directory(directory)
     keys = directory / "keys"
@@ -37,7 +39,7 @@ def ensure_signing_key(directory: Path) -> None:
         jwk = _public_jwk(_signing_key(directory))
         if not jwks.exists():
             write_private_file(jwks, json.dumps({"keys": [jwk]}, indent=2).encode() + b"\n")
-        elif jwk["kid"] not in (key.get("kid") for key in json.loads(jwks.read_bytes())["keys"]):
+        elif jwk["kid"] not in _key_ids(jwks):
             raise ValueError(f"{jwks} does not hold the public key of {signing}")
 
 
@@ -50,8 +52,8 @@ def mint_token(
 ) -> str:
     """Return a token of subject with roles, signed with the key in directory, valid from now.
 
-    Raises ValueError for a lifetime outside 1 to 300 seconds, and FileNotFoundError if
-    ensure_signing_key has made no key there.
+    Raises ValueError for a lifetime outside 1 to 300 seconds or a damaged key, and
+    FileNotFoundError if ensure_signing_key has made no key there.
     """
     if not 1 <= lifetime_seconds <= MAX_LIFETIME_SECONDS:
         raise ValueError(
@@ -88,10 +90,20 @@ def _new_key_pem() -> bytes:
 
 def _signing_key(directory: Path) -> Ed25519PrivateKey:
     path = directory / "keys" / "signing.pem"
-    key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ValueError(f"{path} is not a private key in PEM without a password") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise ValueError(f"{path} is not an Ed25519 key")
     return key
+
+
+def _key_ids(jwks: Path) -> list[str]:
+    try:
+        return [key["kid"] for key in json.loads(jwks.read_bytes())["keys"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{jwks} is not a set of keys: {error!r}") from error
 
 
 def _public_jwk(key: Ed25519PrivateKey) -> dict[str, Any]:

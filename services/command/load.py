@@ -29,7 +29,8 @@ def load(
         str, typer.Option(help="The currency of the amounts, as in ISO 4217.")
     ] = "USD",
     points: Annotated[
-        int, typer.Option(min=1, help="What a new programme gives for each whole --per.")
+        int,
+        typer.Option(min=1, max=1_000_000, help="What a new programme gives for each whole --per."),
     ] = 1,
     per: Annotated[str, typer.Option(help="The amount that earns --points.")] = "1.00",
     system: Annotated[

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from services.chassis import migrate as chassis
+from services.command.data_directory import CannotStart
 from services.command.databases import (
     CONNECT_TIMEOUT_SECONDS,
     SERVICES,
@@ -32,7 +33,7 @@ class Databases:
 
 
 def databases_of(directory: Path, database_url: str | None) -> Databases:
-    """Return the databases that the options and the environment name."""
+    """Return the databases that the options and the environment name; no two may be one."""
     folder = directory.resolve()
     urls = {service: f"sqlite:///{folder}/{service}.db" for service in SERVICES}
     if database_url is not None:
@@ -41,7 +42,10 @@ def databases_of(directory: Path, database_url: str | None) -> Databases:
     given = {
         service: os.environ[name] for service, name in variables.items() if os.environ.get(name)
     }
-    return Databases({**urls, **given}, frozenset(given))
+    named = {**urls, **given}
+    if len(set(named.values())) < len(named):
+        raise CannotStart("two services cannot share a database: each must have its own URL")
+    return Databases(named, frozenset(given))
 
 
 def migrate_all(databases: Databases) -> dict[str, str]:

@@ -17,11 +17,24 @@ class NotRunning(CannotStart):
 
 
 def find_running(directory: Path) -> tuple[dict[str, str], Path]:
-    """Return the addresses and the token file of the suite of a directory, or raise NotRunning."""
+    """Return the addresses and the token file of the suite of a directory.
+
+    Raises NotRunning, and CannotStart if a file by which the suite is found is damaged.
+    """
     try:
-        return access.local_suite(directory)
+        addresses, token_file = access.local_suite(directory)
+        require_token(token_file)
     except FileNotFoundError as error:
         raise NotRunning(directory) from error
+    except ValueError as error:
+        raise CannotStart(str(error)) from error
+    return addresses, token_file
+
+
+def require_token(token_file: Path) -> None:
+    """Raise CannotStart if the file holds no token, OSError if it cannot be read."""
+    try:
+        access.TokenFile(token_file)()
     except ValueError as error:
         raise CannotStart(str(error)) from error
 

@@ -29,4 +29,6 @@ def token(
     except FileNotFoundError as error:
         text = f"there is no signing key in {data_directory}; `vafa up` makes one"
         raise CannotStart(text) from error
+    except ValueError as error:
+        raise CannotStart(str(error)) from error
     typer.echo(minted)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 import vafa
 from services.command.options import DEFAULT_DATA_DIRECTORY, DataDirectory
-from services.command.running import connect_running
+from services.command.running import connect_running, require_token
 from services.command.token_files import admin_token_file
 from vafa.loyalty.v1 import ledger_pb2, programs_pb2
 
@@ -43,7 +43,7 @@ def verify(
     ] = None,
     data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY,
     timeout_seconds: Annotated[
-        float, typer.Option(min=1, help="How long to wait for each programme.")
+        float, typer.Option(min=1, max=86_400, help="How long to wait for each programme.")
     ] = 600,
 ) -> None:
     """Verify the points of every member against the ledger.
@@ -74,6 +74,7 @@ def verify(
 def _connect(loyalty: str | None, token_file: Path | None, data_directory: Path) -> vafa.Suite:
     if loyalty is not None:
         token_file = token_file or admin_token_file(data_directory)
+        require_token(token_file)
         return vafa.connect({"loyalty": loyalty}, token_file=token_file)
     return connect_running(data_directory)
 

@@ -40,6 +40,8 @@ def check_contact(_old: Contact | None, new: Contact, now: datetime) -> Contact:
     for n, phone in enumerate(new.phones):
         field = f"phones[{n}].number"
         phone.number = _normal(normalise_phone, phone.number, field, errors.PhoneInvalid)
+    for handle in new.social_handles:
+        handle.handle = handle.handle.removeprefix("@")
     _refuse_repeated("emails", (email_key(email.address) for email in new.emails))
     _refuse_repeated("phones", (phone.number for phone in new.phones))
     _refuse_repeated("social_handles", ((h.network, h.handle) for h in new.social_handles))

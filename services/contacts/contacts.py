@@ -1,13 +1,14 @@
 """Serves contacts: beside the standard methods, upsert, lookup and search."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from services.chassis.call import Call
-from services.chassis.errors import ResourceDeleted
+from services.chassis.errors import UpdateMaskInvalid
 from services.chassis.pages import PageQuery, page
 from services.chassis.rows import Row
 from services.chassis.standard import Standard, Std, refuse_inner_request_ids
-from services.chassis.steps import Draft, insert, update
+from services.chassis.steps import Draft, get, insert, update
 from services.chassis.transaction import RunAgain, Transaction
 from services.contacts import errors, queries
 from services.contacts.resources import CONTACT
@@ -92,8 +93,12 @@ def _lookup_by(request: contacts_pb2.LookupContactRequest) -> queries.Lookup:
     return lambda c: queries.find_live_by_external_id(c, external_id)
 
 
+def _pair(external_id: contacts_pb2.ExternalId) -> tuple[str, str]:
+    return external_id.system, external_id.value
+
+
 def _key(request: Upsert) -> tuple[str, str]:
-    return request.external_id.system, request.external_id.value
+    return _pair(request.external_id)
 
 
 def _refuse_repeated_keys(requests: Sequence[Upsert], paths: Sequence[str]) -> None:
@@ -111,32 +116,39 @@ def _upsert(
 ) -> list[contacts_pb2.Contact]:
     keys = [_key(request) for request in requests]
     found = queries.find_by_external_ids(transaction.connection, keys, lock=True)
-    for row in found.values():
-        if row["delete_time"] is not None:
-            raise ResourceDeleted(CONTACT.name_of(row))
+    for key, path in zip(keys, paths, strict=True):
+        if key in found and found[key]["delete_time"] is not None:
+            raise errors.ContactDeleted(CONTACT.name_of(found[key]), f"{path}external_id")
     fresh = [n for n, key in enumerate(keys) if key not in found]
     drafts = [Draft(_with_key(requests[n]), f"{paths[n]}contact.") for n in fresh]
     try:
         created = insert(transaction, CONTACT, drafts)
     except errors.ExternalIdTaken as taken:
-        now_there = queries.find_by_external_ids(transaction.connection, keys)
-        if now_there.keys() - found.keys():
-            # Somebody created one of these contacts meanwhile: now it is there to change.
+        asked = Counter(_pair(x) for draft in drafts for x in draft.message.external_ids)
+        if asked[taken.external_id] == 1 and taken.external_id in {keys[n] for n in fresh}:
+            # Somebody created this contact meanwhile: now it is there to change.
             raise RunAgain from taken
         raise
     done = dict(zip(fresh, created, strict=True))
+    changed: set[str] = set()
     for n, key in enumerate(keys):
         if key in found:
-            done[n] = _change(transaction, found[key], requests[n], f"{paths[n]}contact.")
+            row, name = found[key], CONTACT.name_of(found[key])
+            if name in changed:
+                row = get(transaction.connection, CONTACT, name)
+            changed.add(name)
+            done[n] = _change(transaction, row, requests[n], paths[n])
     return [done[n] for n in range(len(keys))]
 
 
 def _change(transaction: Transaction, row: Row, request: Upsert, path: str) -> contacts_pb2.Contact:
-    message = contacts_pb2.Contact()
-    message.CopyFrom(request.contact)
-    if message.external_ids or "external_ids" in request.update_mask.paths:
+    message, mask = request.contact, request.update_mask
+    if message.external_ids or {"external_ids", "*"} & set(mask.paths):
         message = _with_key(request)
-    return update(transaction, CONTACT, row, message, request.update_mask, path)
+    try:
+        return update(transaction, CONTACT, row, message, mask, f"{path}contact.")
+    except UpdateMaskInvalid as refusal:
+        raise refusal.under(path) from None
 
 
 def _with_key(request: Upsert) -> contacts_pb2.Contact:

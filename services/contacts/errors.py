@@ -5,7 +5,7 @@ from typing import ClassVar
 import grpc
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
-from services.chassis.errors import Refusal
+from services.chassis.errors import Refusal, ResourceDeleted
 from vafa.contacts.v1 import error_reason_pb2
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -35,12 +35,21 @@ class LookupAmbiguous(ContactsRefusal):
         super().__init__(f"{count} contacts share this {key}", key=key, count=count)
 
 
+class ContactDeleted(ResourceDeleted):
+    """The contact that a field of the request leads to is deleted."""
+
+    def __init__(self, contact: str, field: str) -> None:
+        super().__init__(contact)
+        self.violations = ((field, "belongs to a deleted contact"),)
+
+
 class ExternalIdTaken(ContactsRefusal):
     """Another contact has the external id."""
 
     code, reason = grpc.StatusCode.ALREADY_EXISTS, "EXTERNAL_ID_TAKEN"
 
-    def __init__(self, owner: str, system: str) -> None:
+    def __init__(self, owner: str, system: str, value: str) -> None:
+        self.external_id = (system, value)
         super().__init__(
             f"{owner} has this external id of {system}",
             violations=[("external_ids", "belongs to another contact")],

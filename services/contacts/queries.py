@@ -49,7 +49,8 @@ def find_by_external_ids(
 ) -> dict[tuple[str, str], Row]:
     """Return the contacts, live or deleted, by those of the external ids that they have.
 
-    Locks them, if asked, in the order of their ids, as every transaction here does.
+    Locks them, if asked, in the order of their ids, as every transaction here does; an id that
+    a contact lost before it was locked is not found.
     """
     key = tuple_(contact_external_ids.c.system, contact_external_ids.c.value)
     owners = connection.execute(
@@ -64,7 +65,11 @@ def find_by_external_ids(
     if lock:
         query = query.with_for_update(key_share=True)
     rows = {row["contact_id"]: dict(row) for row in connection.execute(query).mappings()}
-    return {external_id: rows[owner] for external_id, owner in owner_of.items()}
+    return {
+        (system, value): rows[owner]
+        for (system, value), owner in owner_of.items()
+        if {"system": system, "value": value} in rows[owner]["external_ids"]
+    }
 
 
 def find_live_by_external_id(connection: Connection, external_id: tuple[str, str]) -> list[Row]:

@@ -69,7 +69,7 @@ CONTACT: Resource[contacts_pb2.Contact] = Resource(
         Index(
             contact_external_ids,
             _external_id_rows,
-            taken=lambda owner, row: ExternalIdTaken(owner, row["system"]),
+            taken=lambda owner, row: ExternalIdTaken(owner, row["system"], row["value"]),
         ),
         Index(contact_name_parts, _name_rows),
     ),

@@ -32,9 +32,9 @@ class Customers:
         customer = Customer(name=request.name)
         answers = await self._ask(contact, call)
         for part, got in answers.items():
-            for answer in got:
-                if part == Customer.PART_PROFILE and isinstance(answer, NotFound):
-                    raise ResourceNotFound(request.name)
+            if any(isinstance(answer, NotFound) for answer in got):
+                # Only contacts answers so; loyalty is asked for what it may have none of.
+                raise ResourceNotFound(request.name)
             failed = next((one for one in got if isinstance(one, VafaError)), None)
             if failed is not None:
                 customer.unavailable_parts.add(part=part, code=failed.code.name)

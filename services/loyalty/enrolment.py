@@ -25,6 +25,15 @@ def enrol(
     ResourceAlreadyExists for a member.
     """
     confirmed = queries.lock_known_contacts(transaction.connection, list(wanted))
+    return _enrol(transaction, program_id, wanted, confirmed)
+
+
+def _enrol(
+    transaction: Transaction,
+    program_id: str,
+    wanted: Mapping[str, members_pb2.Member],
+    confirmed: Mapping[str, bool],
+) -> list[members_pb2.Member]:
     drafts = [
         Draft(
             member,
@@ -51,10 +60,10 @@ def lock_or_enrol(
     strangers = ids.keys() - queries.member_ids(connection, program_id, list(ids))
     if strangers:
         # Whoever enrols one of them meanwhile holds this lock.
-        queries.lock_known_contacts(connection, [ids[id_] for id_ in strangers])
+        confirmed = queries.lock_known_contacts(connection, [ids[id_] for id_ in strangers])
         strangers -= queries.member_ids(connection, program_id, list(strangers))
         wanted = {ids[id_]: members_pb2.Member(contact=ids[id_]) for id_ in strangers}
-        enrol(transaction, program_id, wanted)
+        _enrol(transaction, program_id, wanted, confirmed)
     return queries.lock_members(connection, program_id, list(ids))
 
 

@@ -19,23 +19,32 @@ class LoyaltyRefusal(Refusal):
 
 
 class PointsRefusal(LoyaltyRefusal):
-    """The balance of a member does not allow the movement."""
+    """The balance of a member does not allow the movement that a field asks for."""
 
-    def __init__(self, member: str, points_balance: int, asked: int) -> None:
-        text = f"{member} has {points_balance} points, asked for {asked}"
-        super().__init__(text, member=member, points_balance=points_balance, asked=asked)
+    problem: ClassVar[str]
+
+    def __init__(self, field: str, member: str, points_balance: int, asked: int) -> None:
+        super().__init__(
+            f"{member} has {points_balance} points, asked for {asked}",
+            violations=[(field, self.problem)],
+            member=member,
+            points_balance=points_balance,
+            asked=asked,
+        )
 
 
 class InsufficientPoints(PointsRefusal):
     """The balance is lower than what is to be spent."""
 
     code, reason = PRECONDITION, "INSUFFICIENT_POINTS"
+    problem = "more than the member has"
 
 
 class BalanceLimitReached(PointsRefusal):
     """The balance would pass its limit."""
 
     code, reason = PRECONDITION, "BALANCE_LIMIT_REACHED"
+    problem = "would bring the balance above its limit"
 
 
 class OrderAlreadyRecorded(LoyaltyRefusal):

@@ -1,5 +1,6 @@
 """Serves the ledger."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from google.longrunning import operations_pb2
@@ -36,7 +37,7 @@ class Ledger:
 
         def work(transaction: Transaction) -> ledger_pb2.LedgerTransaction:
             program_id = MEMBER.key_of(request.member)["program_id"]
-            return _award(transaction, program_id, [request])[0]
+            return _award(transaction, program_id, [request], [""])[0]
 
         return await self._database.write(call, work)
 
@@ -46,10 +47,11 @@ class Ledger:
         """Award points to several members."""
         refuse_inner_request_ids(request)
         _refuse_other_programs(request)
+        paths = [f"requests[{n}]." for n in range(len(request.requests))]
 
         def work(transaction: Transaction) -> ledger_pb2.BatchAwardPointsResponse:
             program = get(transaction.connection, PROGRAM, request.parent)
-            posted = _award(transaction, program["program_id"], list(request.requests))
+            posted = _award(transaction, program["program_id"], request.requests, paths)
             return ledger_pb2.BatchAwardPointsResponse(ledger_transactions=posted)
 
         return await self._database.write(call, work)
@@ -136,10 +138,14 @@ class Ledger:
 
 
 def _award(
-    transaction: Transaction, program_id: str, requests: list[ledger_pb2.AwardPointsRequest]
+    transaction: Transaction,
+    program_id: str,
+    requests: Sequence[ledger_pb2.AwardPointsRequest],
+    paths: Sequence[str],
 ) -> list[ledger_pb2.LedgerTransaction]:
     awards = [
-        Award(MEMBER.key_of(one.member)["member_id"], one.points, one.reason) for one in requests
+        Award(MEMBER.key_of(one.member)["member_id"], one.points, one.reason, f"{path}points")
+        for one, path in zip(requests, paths, strict=True)
     ]
     ids = [award.member_id for award in awards]
     members = queries.lock_members(transaction.connection, program_id, ids)

@@ -109,7 +109,7 @@ def _record(
         _refuse_other_content(recorded.get(one.order.external_id), one)
     fresh = [one for one in asked if one.order.external_id not in recorded]
     for one in fresh:
-        _refuse_beyond_limit(members[member_id_of(one.order.contact)], one.points)
+        _refuse_beyond_limit(members[member_id_of(one.order.contact)], one)
     for order in _insert(transaction, program, fresh):
         answers[order.external_id] = order
     awards = [
@@ -117,6 +117,7 @@ def _record(
             member_id=member_id_of(one.order.contact),
             points=one.points,
             reason=REASON,
+            field=f"{one.path}lines",
             order_id=ORDER.key_of(answers[one.order.external_id].name)["order_id"],
         )
         for one in fresh
@@ -144,10 +145,11 @@ def _incoming(
     return Incoming(order, path, bought, hashlib.sha256(given).digest(), points)
 
 
-def _refuse_beyond_limit(member: Row, points: int) -> None:
+def _refuse_beyond_limit(member: Row, asked: Incoming) -> None:
     """Raise BalanceLimitReached for more points than any balance, or column, holds."""
-    if points > MAX_POINTS_BALANCE:
-        raise errors.BalanceLimitReached(MEMBER.name_of(member), member["points_balance"], points)
+    if asked.points > MAX_POINTS_BALANCE:
+        name, balance = MEMBER.name_of(member), member["points_balance"]
+        raise errors.BalanceLimitReached(f"{asked.path}lines", name, balance, asked.points)
 
 
 def _refuse_other_content(row: Row | None, asked: Incoming) -> None:

@@ -16,13 +16,13 @@ from vafa.loyalty.v1 import ledger_pb2
 
 @dataclass(frozen=True)
 class Award:
-    """Points for a member, and why; `path` leads to it in the request."""
+    """Points for a member, and why; `field` of the request asks for them."""
 
     member_id: str
     points: int
     reason: str
+    field: str
     order_id: str | None = None
-    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,13 @@ def award_points(
             posting = ledger.award(balances[award.member_id], award.points, lot)
         except ledger.BalanceLimitReached as error:
             name = MEMBER.name_of(members[award.member_id])
-            refusal = errors.BalanceLimitReached(name, error.points_balance, error.asked)
+            refusal = errors.BalanceLimitReached(
+                award.field, name, error.points_balance, error.asked
+            )
             raise refusal from None
         balances[award.member_id] = posting.balance_after
-        posted.append(_posted(transaction, members[award.member_id], posting, award))
+        member = members[award.member_id]
+        posted.append(_posted(transaction, member, posting, award.reason, award.order_id))
     _write(transaction, posted)
     insert_rows(
         transaction.connection,
@@ -106,8 +109,8 @@ def spend_points(
         posting = ledger.spend(member["points_balance"], held, points)
     except ledger.InsufficientPoints as error:
         name = MEMBER.name_of(member)
-        raise errors.InsufficientPoints(name, error.points_balance, error.asked) from None
-    posted = _posted(transaction, member, posting, Award(member_id, points, reason))
+        raise errors.InsufficientPoints("points", name, error.points_balance, error.asked) from None
+    posted = _posted(transaction, member, posting, reason)
     _write(transaction, [posted])
     left = [
         {
@@ -124,7 +127,13 @@ def spend_points(
     return _tell(transaction, posted, "points.spent")
 
 
-def _posted(transaction: Transaction, member: Row, posting: ledger.Posting, cause: Award) -> Posted:
+def _posted(
+    transaction: Transaction,
+    member: Row,
+    posting: ledger.Posting,
+    reason: str,
+    order_id: str | None = None,
+) -> Posted:
     uid = new_uid()
     row = {
         "program_id": member["program_id"],
@@ -134,8 +143,8 @@ def _posted(transaction: Transaction, member: Row, posting: ledger.Posting, caus
         "create_time": transaction.now,
         "kind": posting.kind.value,
         "points": posting.points,
-        "reason": cause.reason,
-        "order_id": cause.order_id,
+        "reason": reason,
+        "order_id": order_id,
         "principal": transaction.principal,
         "points_balance": posting.balance_after,
     }

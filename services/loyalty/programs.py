@@ -10,6 +10,9 @@ from services.loyalty.amounts import money_of
 from services.loyalty.resources import PROGRAM
 from vafa.loyalty.v1 import programs_pb2
 
+# What a field of the summary holds.
+MOST_POINTS = 2**63 - 1
+
 
 class Programs(Standard):
     """Serves vafa.loyalty.v1.ProgramService."""
@@ -37,7 +40,7 @@ def _sum_up(connection: Connection, name: str) -> programs_pb2.ProgramSummary:
         repeat_customers_count=sales.repeat_customers_count,
         orders_count=sales.orders_count,
         revenue=money_of(sales.revenue_minor, program["currency_code"]),
-        points_issued=points.issued,
-        points_redeemed=points.redeemed,
-        points_outstanding=points.issued - points.redeemed,
+        points_issued=min(points.issued, MOST_POINTS),
+        points_redeemed=min(points.redeemed, MOST_POINTS),
+        points_outstanding=min(points.issued - points.redeemed, MOST_POINTS),
     )

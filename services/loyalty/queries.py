@@ -149,6 +149,19 @@ def _big(expression: Any) -> Any:
     return cast(func.coalesce(expression, 0), BigInteger)
 
 
+# The sum of a column may be more than 64 bits hold, and so is taken in two parts.
+PART = 10**9
+
+
+def _parts(expression: Any) -> tuple[Any, Any]:
+    """Return the sums of the whole parts of an expression and of what is left of it."""
+    return _big(func.sum(expression // PART)), _big(func.sum(expression % PART))
+
+
+def _whole(parts: int, rest: int) -> int:
+    return parts * PART + rest
+
+
 def points_of_member(connection: Connection, program_id: str, member_id: str) -> PointsSums:
     """Return the sums of a member's transactions."""
     table = ledger_transactions
@@ -163,10 +176,11 @@ def points_of_program(connection: Connection, program_id: str) -> PointsSums:
     """Return the sums of a programme's own accounts."""
     table = ledger_entries
     query = select(
-        _big(func.sum(case((table.c.account == Account.ISSUED, -table.c.points), else_=0))),
-        _big(func.sum(case((table.c.account == Account.REDEEMED, table.c.points), else_=0))),
+        *_parts(case((table.c.account == Account.ISSUED, -table.c.points), else_=0)),
+        *_parts(case((table.c.account == Account.REDEEMED, table.c.points), else_=0)),
     ).where(table.c.program_id == program_id)
-    return PointsSums(*connection.execute(query).one())
+    row = connection.execute(query).one()
+    return PointsSums(issued=_whole(*row[:2]), redeemed=_whole(*row[2:]))
 
 
 class SalesSums(NamedTuple):
@@ -180,8 +194,9 @@ class SalesSums(NamedTuple):
 
 def sales_of_program(connection: Connection, program_id: str) -> SalesSums:
     """Return the sums of a programme's orders."""
+    parts, rest = _parts(orders.c.total_minor)
     by_member = (
-        select(func.count().label("count"), func.sum(orders.c.total_minor).label("total"))
+        select(func.count().label("count"), parts.label("parts"), rest.label("rest"))
         .where(orders.c.program_id == program_id)
         .group_by(orders.c.member_id)
         .subquery()
@@ -190,9 +205,11 @@ def sales_of_program(connection: Connection, program_id: str) -> SalesSums:
         func.count(),
         _big(func.sum(case((by_member.c.count >= 2, 1), else_=0))),
         _big(func.sum(by_member.c.count)),
-        _big(func.sum(by_member.c.total)),
+        _big(func.sum(by_member.c.parts)),
+        _big(func.sum(by_member.c.rest)),
     ).select_from(by_member)
-    return SalesSums(*connection.execute(query).one())
+    customers, repeat_customers, bought, parts, rest = connection.execute(query).one()
+    return SalesSums(customers, repeat_customers, bought, _whole(parts, rest))
 
 
 def count_members(connection: Connection, program_id: str) -> int:
@@ -217,7 +234,7 @@ def purchases_of_contact(connection: Connection, contact: str) -> list[Purchases
         select(
             orders.c.currency_code,
             func.count(),
-            _big(func.sum(orders.c.total_minor)),
+            *_parts(orders.c.total_minor),
             func.min(orders.c.order_time),
             func.max(orders.c.order_time),
         )
@@ -225,7 +242,10 @@ def purchases_of_contact(connection: Connection, contact: str) -> list[Purchases
         .group_by(orders.c.currency_code)
         .order_by(orders.c.currency_code)
     )
-    return [Purchases(*row) for row in connection.execute(query)]
+    return [
+        Purchases(code, count, _whole(parts, rest), first, last)
+        for code, count, parts, rest, first, last in connection.execute(query)
+    ]
 
 
 class MemberRecords(NamedTuple):

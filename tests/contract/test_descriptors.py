@@ -352,6 +352,8 @@ def test_whatever_a_caller_gives_has_a_bound(message: Descriptor) -> None:
         ):
             number = stated.int32 if field.type == FieldDescriptor.TYPE_INT32 else stated.int64
             assert number.WhichOneof("greater_than"), field.full_name
+        elif field.message_type and field.message_type.name == "FieldMask":
+            assert stated.cel, field.full_name
 
 
 @pytest.mark.parametrize("name", NOT_PERSONAL)

@@ -384,6 +384,31 @@ def test_an_immutable_field_does_not_change(client: vafa.Suite, exercise: Exerci
 
 
 @of("Update")
+def test_an_update_that_names_no_resource_of_its_kind_is_refused(
+    client: vafa.Suite, exercise: Exercise
+) -> None:
+    singular = exercise.resource.singular
+    made = exercise.make(client)
+    for name in ("", "-", f"{made.name}/more", f"{made.name}\n", made.name.upper()):
+        given = exercise.resource.message(name=name, labels={"a": "b"})
+        with refused(vafa.InvalidArgument, "INVALID_FIELD") as refusal:
+            exercise.call(client, "Update", **{singular: given})
+        assert refusal.fields == [singular]
+
+
+@of("Update")
+def test_an_update_mask_has_a_bound(client: vafa.Suite, exercise: Exercise) -> None:
+    made = exercise.make(client)
+    fields = {exercise.resource.singular: made}
+    most = FieldMask(paths=["labels"] * 100)
+    assert exercise.call(client, "Update", update_mask=most, **fields) == made
+    for paths in (["labels"] * 101, ["l" * 101]):
+        with refused(vafa.InvalidArgument, "INVALID_FIELD") as refusal:
+            exercise.call(client, "Update", update_mask=FieldMask(paths=paths), **fields)
+        assert refusal.fields == ["update_mask"]
+
+
+@of("Update")
 def test_a_required_field_is_not_cleared(client: vafa.Suite, exercise: Exercise) -> None:
     made = exercise.make(client)
     required = [field.name for field in fields_with(exercise, "REQUIRED")]
@@ -438,11 +463,11 @@ def test_an_update_of_a_resource_that_is_not_there_is_not_found(
     client: vafa.Suite, exercise: Exercise
 ) -> None:
     made = exercise.make(client)
-    for name in (missing_name(exercise, made.name), "", "mine", f"{made.name}/more"):
-        given = {exercise.resource.singular: exercise.resource.message(name=name, labels={"a": ""})}
-        with refused(vafa.NotFound, "RESOURCE_NOT_FOUND") as refusal:
-            exercise.call(client, "Update", **given)
-        assert refusal.metadata == {"resource": name}
+    name = missing_name(exercise, made.name)
+    given = {exercise.resource.singular: exercise.resource.message(name=name, labels={"a": ""})}
+    with refused(vafa.NotFound, "RESOURCE_NOT_FOUND") as refusal:
+        exercise.call(client, "Update", **given)
+    assert refusal.metadata == {"resource": name}
 
 
 # Delete and Undelete

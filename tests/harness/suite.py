@@ -130,18 +130,20 @@ class RunningSuite:
 
     def kill(self, name: str) -> None:
         """Kill a service as a crash would."""
-        self._processes[name].kill()
-        self._processes[name].wait()
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
 
     def stop(self, *names: str) -> None:
-        """Stop services, all if none is named; fails if one does not end well."""
-        running = [name for name in names or self._processes if name in self._processes]
-        for name in running:
-            if self._processes[name].poll() is None:
-                self._processes[name].send_signal(signal.SIGCONT)
-                self._processes[name].terminate()
-        for name in running:
-            self._processes.pop(name).wait(timeout=15)
+        """Stop services, all if none is named; fails if one that runs ends badly."""
+        stopped = {name: self._processes.pop(name, None) for name in names or [*self._processes]}
+        running = {name: one for name, one in stopped.items() if one and one.poll() is None}
+        for process in running.values():
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        codes = {name: process.wait(timeout=15) for name, process in running.items()}
+        badly = [name for name, code in codes.items() if code]
+        assert not badly, f"{badly}: {codes}\n{self.log(badly[0])[-3000:]}"
 
     def client(self, *roles: str, subject: str = "tester", replica: str = "") -> vafa.Suite:
         """Return a blocking client; `replica`, such as `loyalty-2`, stands for its service."""

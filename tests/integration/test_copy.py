@@ -39,7 +39,7 @@ from vafa.loyalty.v1 import ledger_pb2, members_pb2, orders_pb2, programs_pb2
 
 CLUB = "programs/club"
 LATE = "contacts/late"
-BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+BEGINNING = datetime(1900, 1, 1, tzinfo=UTC)
 LARGEST = 2**63 - 1
 LOYALTY_PARTS = (
     "programs",

@@ -24,6 +24,7 @@ ROLES = {
     "service": ["contacts.read", "events.read"],
     "front-desk": ["customers.read", "contacts.read", "interactions.read"],
     "cashier": ["customers.read", "orders.read"],
+    "caller": ["customers.read", "interactions.read"],
     "stranger": ["contacts.read"],
 }
 
@@ -132,8 +133,9 @@ def test_all_parts_come_when_all_services_answer(
     require_loyalty_parts(customer, contact)
 
 
-def test_an_unknown_contact_is_no_customer(running: RunningSuite) -> None:
-    with running.client() as client:
+@pytest.mark.parametrize("role", ["admin", "caller"])
+def test_an_unknown_contact_is_no_customer(running: RunningSuite, role: str) -> None:
+    with running.client(role) as client:
         stranger = contacts_pb2.Contact(name=f"contacts/{uuid.uuid4()}")
         with pytest.raises(vafa.NotFound) as refused:
             picture(client, stranger)

@@ -118,6 +118,14 @@ def record(client: vafa.Suite, program: str, order: orders_pb2.Order) -> orders_
     return client.orders.RecordOrder(request)
 
 
+def record_all(
+    client: vafa.Suite, program: str, orders: Sequence[orders_pb2.Order]
+) -> Sequence[orders_pb2.Order]:
+    """Record orders in one batch."""
+    request = orders_pb2.BatchRecordOrdersRequest(parent=program, orders=orders)
+    return client.orders.BatchRecordOrders(request).orders
+
+
 def require_nothing_recorded(client: vafa.Suite, program: str) -> None:
     """Fail unless a programme has neither orders nor members."""
     request = programs_pb2.GetProgramSummaryRequest(name=f"{program}/summary")
@@ -183,6 +191,7 @@ def test_awards_and_spendings_do_what_a_naive_ledger_does(
                 spend(client, member, points)
             assert refused.value.reason == "INSUFFICIENT_POINTS"
             assert refused.value.metadata["points_balance"] == str(naive.balance)
+            assert [one.field for one in refused.value.field_violations] == ["points"]
             continue
         posted += 1
         assert done.points_balance == naive.balance
@@ -209,6 +218,10 @@ def test_a_balance_never_passes_its_limit(client: vafa.Suite) -> None:
         award(client, member, 1)
     assert refused.value.reason == "BALANCE_LIMIT_REACHED"
     assert refused.value.metadata["member"] == member
+    assert [one.field for one in refused.value.field_violations] == ["points"]
+    with pytest.raises(vafa.FailedPrecondition) as batch_refused:
+        award_all(client, program, [an_award(a_member(client, program), 1), an_award(member, 1)])
+    assert [one.field for one in batch_refused.value.field_violations] == ["requests[1].points"]
     spend(client, member, 5)
     assert award(client, member, 5).points_balance == MAX_POINTS_BALANCE
 
@@ -362,6 +375,14 @@ def test_an_order_that_would_pass_the_limit_is_not_recorded(client: vafa.Suite) 
     with pytest.raises(vafa.FailedPrecondition) as refused:
         record(client, program, an_order(amounts=[euros(1_000_000_000_000)]))
     assert refused.value.reason == "BALANCE_LIMIT_REACHED"
+    assert [one.field for one in refused.value.field_violations] == ["order.lines"]
+    # Each alone is within the limit.
+    contact, half = f"contacts/{uuid.uuid4()}", euros(60_000_000)
+    orders = [an_order(contact=contact, amounts=[half]) for _ in range(2)]
+    with pytest.raises(vafa.FailedPrecondition) as batch_refused:
+        record_all(client, program, orders)
+    assert batch_refused.value.reason == "BALANCE_LIMIT_REACHED"
+    assert [one.field for one in batch_refused.value.field_violations] == ["orders[1].lines"]
     require_nothing_recorded(client, program)
 
 
@@ -418,6 +439,50 @@ def test_an_order_of_a_time_that_has_not_come_is_refused(client: vafa.Suite) -> 
     assert refused.value.reason == "TIME_IN_FUTURE"
     assert [one.field for one in refused.value.field_violations] == ["order.order_time"]
     require_nothing_recorded(client, program)
+
+
+def test_an_order_is_not_older_than_the_year_1900(client: vafa.Suite) -> None:
+    program, order = a_program(client), an_order()
+    first = datetime(1900, 1, 1, tzinfo=UTC)
+    order.order_time.FromDatetime(first - timedelta(seconds=1))
+    with pytest.raises(vafa.InvalidArgument) as refused:
+        record(client, program, order)
+    assert refused.value.reason == "INVALID_FIELD"
+    assert [one.field for one in refused.value.field_violations] == ["order.order_time"]
+    order.order_time.FromDatetime(first)
+    assert record(client, program, order).order_time == order.order_time
+
+
+def test_sums_may_be_more_than_64_bits_hold(client: vafa.Suite) -> None:
+    # The currency with the most decimals, four: an order of the most units is 10^16 of its
+    # minor ones, and here worth as many points as a member may have.
+    def most(units: int = 1_000_000_000_000) -> money_pb2.Money:
+        return euros(units, currency_code="CLF")
+
+    rate = a_rate(9, money_pb2.Money(currency_code="CLF", nanos=1_000_000))
+    program = client.programs.CreateProgram(
+        programs_pb2.CreateProgramRequest(
+            program=programs_pb2.Program(display_name="Club", currency_code="CLF", earn_rate=rate)
+        )
+    ).name
+    for count in (1000, 30):
+        record_all(client, program, [an_order(amounts=[most()]) for _ in range(count)])
+    name = f"{program}/summary"
+    summary = client.programs.GetProgramSummary(programs_pb2.GetProgramSummaryRequest(name=name))
+    assert (summary.orders_count, summary.customers_count) == (1030, 1030)
+    assert summary.revenue == most(1030 * 1_000_000_000_000)
+    assert summary.points_issued == summary.points_outstanding == 2**63 - 1
+    assert summary.points_redeemed == 0
+    without_rate = client.programs.CreateProgram(
+        programs_pb2.CreateProgramRequest(
+            program=programs_pb2.Program(display_name="Club", currency_code="CLF")
+        )
+    ).name
+    contact = f"contacts/{uuid.uuid4()}"
+    orders = [an_order(contact=contact, amounts=[most()]) for _ in range(930)]
+    record_all(client, without_rate, orders)
+    bought = client.orders.SummarizePurchases(orders_pb2.SummarizePurchasesRequest(contact=contact))
+    assert list(bought.totals) == [most(930 * 1_000_000_000_000)]
 
 
 def test_payments_up_to_the_total_are_recorded(client: vafa.Suite) -> None:

@@ -373,7 +373,7 @@ class TestFilesThatChange:
 
         def noticed() -> bool:
             codes.add(get_by(address, token))
-            return "keys_unreadable" in alone.log("contacts")
+            return "file_unreadable" in alone.log("contacts")
 
         until(noticed, 5)
         codes |= {get_by(address, token) for _ in range(3)}

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from services.__main__ import main
-from services.command import sample
+from services.command import keys, sample
 from services.command.data_directory import CannotStart
 from services.command.databases import SERVICES, DatabaseUnusable, database_urls
 from services.command.log_views import JsonLog, ReadableLog
@@ -172,6 +172,24 @@ def test_migration_makes_the_databases_and_is_repeatable(
         assert (directory / f"{service}.db").exists()
 
 
+def test_names_that_postgresql_would_cut_to_one_are_refused() -> None:
+    longest = "گ" * 27
+    urls = database_urls(f"postgresql+psycopg://ada@127.0.0.1/{longest}")
+    assert len(set(urls.values())) == len(SERVICES)
+    with pytest.raises(CannotStart, match="at most 63 bytes"):
+        database_urls(f"postgresql+psycopg://ada@127.0.0.1/{longest}a")
+
+
+def test_two_services_in_one_database_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for service in ("CONTACTS", "LOYALTY"):
+        monkeypatch.setenv(f"VAFA_{service}_DATABASE_URL", f"sqlite:///{tmp_path}/one.db")
+    line = refusal(["migrate", "--data-directory", str(tmp_path)], monkeypatch)
+    assert line == "vafa: two services cannot share a database: each must have its own URL"
+    assert not (tmp_path / "one.db").exists()
+
+
 def test_a_database_of_a_later_program_is_refused(tmp_path: Path) -> None:
     databases = databases_of(tmp_path, None)
     migrate_all(databases)
@@ -205,6 +223,61 @@ def test_verification_without_a_suite_says_how_to_start_one(
 ) -> None:
     line = refusal(["verify", "--data-directory", str(tmp_path)], monkeypatch)
     assert line == f"vafa: no suite runs in {tmp_path}; start one with `vafa up`"
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b'{"loyalty": "127.', b"[]"])
+def test_a_damaged_list_of_addresses_is_named(
+    damage: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "endpoints.json").write_bytes(damage)
+    line = refusal(["verify", "--data-directory", str(tmp_path)], monkeypatch)
+    assert line.startswith(f"vafa: {tmp_path}/endpoints.json is not ")
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"one\nanother"])
+def test_a_damaged_token_is_named(
+    damage: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "endpoints.json").write_text('{"loyalty": "127.0.0.1:1"}')
+    token_file = tmp_path / "tokens" / "admin.jwt"
+    token_file.parent.mkdir()
+    token_file.write_bytes(damage)
+    given = ["--loyalty", "127.0.0.1:1", "--token-file", str(token_file)]
+    for arguments in (["--data-directory", str(tmp_path)], given):
+        line = refusal(["verify", *arguments], monkeypatch)
+        assert line.startswith(f"vafa: the token file {token_file} ")
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"-----BEGIN PRIVATE KEY-----\n"])
+def test_a_damaged_signing_key_is_named(
+    damage: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys.ensure_signing_key(tmp_path)
+    (tmp_path / "keys" / "signing.pem").write_bytes(damage)
+    for command in ("token", "up"):
+        line = refusal([command, "--data-directory", str(tmp_path)], monkeypatch)
+        assert line.startswith(f"vafa: {tmp_path}/keys/signing.pem is not a private key")
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"[]", b"{}", b'{"keys": [1]}'])
+def test_a_damaged_set_of_public_keys_is_named(
+    damage: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys.ensure_signing_key(tmp_path)
+    (tmp_path / "keys" / "jwks.json").write_bytes(damage)
+    line = refusal(["up", "--data-directory", str(tmp_path)], monkeypatch)
+    assert line.startswith(f"vafa: {tmp_path}/keys/jwks.json is not a set of keys: ")
+
+
+def test_a_rate_that_no_programme_can_have_is_refused_before_the_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = ["--points", str(2**64)]
+    monkeypatch.setattr(sys, "argv", ["vafa", "load", str(tmp_path / "orders.csv"), *points])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "--points" in capsys.readouterr().err
 
 
 def test_a_missing_sample_is_told_before_anything_starts(

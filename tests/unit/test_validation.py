@@ -6,13 +6,12 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct, Value
 
 from services.chassis import errors, validation
-from vafa.contacts.v1 import contacts_pb2, interactions_pb2
+from vafa.contacts.v1 import contacts_pb2
 from vafa.loyalty.v1 import orders_pb2
 
 Contact = contacts_pb2.Contact
 Email = contacts_pb2.EmailAddress
 Phone = contacts_pb2.PhoneNumber
-Interaction = interactions_pb2.Interaction
 Create = contacts_pb2.CreateContactRequest
 
 
@@ -112,26 +111,16 @@ def test_a_nul_byte_that_is_no_text_is_not_one() -> None:
     [(-62135596801, 0), (253402300800, 0), (10**15, 0), (0, -1), (0, 10**9)],
 )
 def test_a_time_that_no_calendar_has_is_refused(seconds: int, nanos: int) -> None:
-    interaction = Interaction(
-        channel=Interaction.CHANNEL_SMS, direction=Interaction.DIRECTION_INBOUND
-    )
-    interaction.occur_time.seconds, interaction.occur_time.nanos = seconds, nanos
-    request = interactions_pb2.CreateInteractionRequest(
-        parent="contacts/a", interaction=interaction
-    )
-    assert fields_of(request) == ["interaction.occur_time"]
+    contact = Contact(display_name="Ada")
+    contact.create_time.seconds, contact.create_time.nanos = seconds, nanos
+    assert fields_of(Create(contact=contact)) == ["contact.create_time"]
 
 
 @pytest.mark.parametrize("seconds", [-62135596800, 253402300799])
 def test_the_first_and_the_last_second_of_the_calendar_pass(seconds: int) -> None:
-    interaction = Interaction(
-        channel=Interaction.CHANNEL_SMS, direction=Interaction.DIRECTION_INBOUND
-    )
-    interaction.occur_time.seconds = seconds
-    request = interactions_pb2.CreateInteractionRequest(
-        parent="contacts/a", interaction=interaction
-    )
-    assert fields_of(request) == []
+    contact = Contact(display_name="Ada")
+    contact.create_time.seconds = seconds
+    assert fields_of(Create(contact=contact)) == []
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])

@@ -311,7 +311,7 @@ class SocialHandle(_message.Message):
     network: _builtins.str
     """The network, such as `telegram`: 1 to 50 of `a-z`, `0-9`, `_` and `-`."""
     handle: _builtins.str
-    """The handle there, without a leading `@`; 1 to 100 characters."""
+    """The handle there, 1 to 100 characters; a leading `@` is taken out."""
     def __init__(
         self,
         *,
@@ -400,8 +400,7 @@ class ListContactsRequest(_message.Message):
     """
     order_by: _builtins.str
     """In what order, such as `display_name, create_time desc`. Fields: `display_name`,
-    `create_time`, `update_time`. Default:
-    `create_time`.
+    `create_time`, `update_time`. Default: `create_time`.
     """
     show_deleted: _builtins.bool
     """Whether deleted contacts are listed too. Default: no."""
@@ -710,7 +709,7 @@ class UpsertContactRequest(_message.Message):
 
     @_builtins.property
     def contact(self) -> Global___Contact:
-        """The contact. Its name is passed over."""
+        """The contact. Its name is passed over, and so is its etag if there is none yet."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
@@ -746,7 +745,8 @@ class BatchUpsertContactsRequest(_message.Message):
     """
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpsertContactRequest]:
-        """1 to 1000, each with another external id. A request_id in one of them is refused; the
+        """1 to 1000, each with another external id; if two are of one contact, it is changed by one
+        after the other. A request_id in one of them is refused; the
         batch has one.
         """
 

@@ -32,7 +32,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     LOOKUP_AMBIGUOUS: _ErrorReason.ValueType  # 2
     """FAILED_PRECONDITION. Several live contacts share the e-mail address or phone number,
-    as households do; list them with a filter instead. Metadata: `key`, `count`.
+    as households do; list them with a filter instead. No more than 100
+    are counted. Metadata: `key`, `count`.
     """
     EXTERNAL_ID_TAKEN: _ErrorReason.ValueType  # 3
     """ALREADY_EXISTS. Another contact, live or deleted, has the external id.
@@ -44,7 +45,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     VALUE_REPEATED: _ErrorReason.ValueType  # 5
     """INVALID_ARGUMENT. The same e-mail address, phone number, handle or external id stands
-    twice in one contact. BadRequest names the second.
+    twice in one contact, or two upserts of one batch are for the same external id.
+    BadRequest names the second.
     """
     TIME_IN_FUTURE: _ErrorReason.ValueType  # 6
     """INVALID_ARGUMENT. The time lies more than a minute in the future. BadRequest names it."""
@@ -72,7 +74,8 @@ Metadata: `key`, the kind of key: `email`, `phone` or `external_id`.
 """
 LOOKUP_AMBIGUOUS: ErrorReason.ValueType  # 2
 """FAILED_PRECONDITION. Several live contacts share the e-mail address or phone number,
-as households do; list them with a filter instead. Metadata: `key`, `count`.
+as households do; list them with a filter instead. No more than 100
+are counted. Metadata: `key`, `count`.
 """
 EXTERNAL_ID_TAKEN: ErrorReason.ValueType  # 3
 """ALREADY_EXISTS. Another contact, live or deleted, has the external id.
@@ -84,7 +87,8 @@ BadRequest names the field.
 """
 VALUE_REPEATED: ErrorReason.ValueType  # 5
 """INVALID_ARGUMENT. The same e-mail address, phone number, handle or external id stands
-twice in one contact. BadRequest names the second.
+twice in one contact, or two upserts of one batch are for the same external id.
+BadRequest names the second.
 """
 TIME_IN_FUTURE: ErrorReason.ValueType  # 6
 """INVALID_ARGUMENT. The time lies more than a minute in the future. BadRequest names it."""

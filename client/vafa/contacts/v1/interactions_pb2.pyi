@@ -170,8 +170,8 @@ class Interaction(_message.Message):
 
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
-        """When it happened, UTC, to the microsecond; at most a minute in the future, since clocks
-        differ. Default: now.
+        """When it happened, UTC, to the microsecond; not before 1900-01-01T00:00:00Z, and at most a
+        minute in the future, since clocks differ. Default: now.
         """
 
     def __init__(
@@ -242,12 +242,12 @@ class ListInteractionsRequest(_message.Message):
     filter: _builtins.str
     """Which ones, in the language of AIP-160, such as
     `channel = PHONE AND occur_time >= "2026-01-01T00:00:00Z"`.
-    Fields: `channel`, `direction`, `agent`, `occur_time`, `create_time`, `labels.{key}`. Default: all.
+    Fields: `channel`, `direction`, `agent`, `occur_time`, `create_time`, `labels.{key}`.
+    Default: all.
     """
     order_by: _builtins.str
-    """In what order, such as `occur_time desc`. Fields: `occur_time`,
-    `create_time`. Default:
-    `create_time`.
+    """In what order, such as `occur_time desc`. Fields: `occur_time`, `create_time`.
+    Default: `create_time`.
     """
     def __init__(
         self,

@@ -27,7 +27,9 @@ if _version_not_supported:
 
 class InteractionServiceStub:
     """Keeps the interactions with a contact: a record of what happened, to which is added and
-    nothing else. A slip is mended by a further interaction that says so.
+    nothing else. A slip is mended by a further interaction that says so. When the contact is
+    deleted, what was recorded can still be got and is listed under `contacts/-`; under the
+    contact itself nothing is listed or recorded until it is undeleted.
     """
 
     def __init__(self, channel):
@@ -55,7 +57,9 @@ class InteractionServiceStub:
 
 class InteractionServiceServicer:
     """Keeps the interactions with a contact: a record of what happened, to which is added and
-    nothing else. A slip is mended by a further interaction that says so.
+    nothing else. A slip is mended by a further interaction that says so. When the contact is
+    deleted, what was recorded can still be got and is listed under `contacts/-`; under the
+    contact itself nothing is listed or recorded until it is undeleted.
     """
 
     def GetInteraction(self, request, context):
@@ -115,7 +119,9 @@ def add_InteractionServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class InteractionService:
     """Keeps the interactions with a contact: a record of what happened, to which is added and
-    nothing else. A slip is mended by a further interaction that says so.
+    nothing else. A slip is mended by a further interaction that says so. When the contact is
+    deleted, what was recorded can still be got and is listed under `contacts/-`; under the
+    contact itself nothing is listed or recorded until it is undeleted.
     """
 
     @staticmethod

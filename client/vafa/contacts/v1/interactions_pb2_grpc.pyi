@@ -28,7 +28,9 @@ GRPC_VERSION: str
 
 class InteractionServiceStub:
     """Keeps the interactions with a contact: a record of what happened, to which is added and
-    nothing else. A slip is mended by a further interaction that says so.
+    nothing else. A slip is mended by a further interaction that says so. When the contact is
+    deleted, what was recorded can still be got and is listed under `contacts/-`; under the
+    contact itself nothing is listed or recorded until it is undeleted.
     """
 
     @_typing.overload
@@ -56,7 +58,9 @@ class InteractionServiceStub:
 @_typing.type_check_only
 class InteractionServiceAsyncStub(InteractionServiceStub):
     """Keeps the interactions with a contact: a record of what happened, to which is added and
-    nothing else. A slip is mended by a further interaction that says so.
+    nothing else. A slip is mended by a further interaction that says so. When the contact is
+    deleted, what was recorded can still be got and is listed under `contacts/-`; under the
+    contact itself nothing is listed or recorded until it is undeleted.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -80,7 +84,9 @@ class InteractionServiceAsyncStub(InteractionServiceStub):
 
 class InteractionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps the interactions with a contact: a record of what happened, to which is added and
-    nothing else. A slip is mended by a further interaction that says so.
+    nothing else. A slip is mended by a further interaction that says so. When the contact is
+    deleted, what was recorded can still be got and is listed under `contacts/-`; under the
+    contact itself nothing is listed or recorded until it is undeleted.
     """
 
     @_abc_1.abstractmethod

@@ -27,11 +27,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Never sent."""
     INSUFFICIENT_POINTS: _ErrorReason.ValueType  # 1
-    """FAILED_PRECONDITION. The member has fewer points than are to be spent.
+    """FAILED_PRECONDITION. The member has fewer points than are to be spent. BadRequest names
+    the points.
     Metadata: `member`, `points_balance`, `asked`.
     """
     BALANCE_LIMIT_REACHED: _ErrorReason.ValueType  # 2
     """FAILED_PRECONDITION. The balance would pass 9,000,000,000,000,000 points.
+    BadRequest names the points, or the lines that earn them.
     Metadata: `member`, `points_balance`, `asked`.
     """
     ORDER_ALREADY_RECORDED: _ErrorReason.ValueType  # 3
@@ -43,8 +45,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `expected`, `found`. BadRequest names the field.
     """
     AMOUNT_INVALID: _ErrorReason.ValueType  # 5
-    """INVALID_ARGUMENT. An amount is negative, has more decimals than its currency, or is
-    above 1,000,000,000,000 units. BadRequest names the field.
+    """INVALID_ARGUMENT. An amount is negative, has more decimals than its currency, is above
+    1,000,000,000,000 units, or is zero in an earn rate. BadRequest names the field.
     """
     PAYMENTS_EXCEED_TOTAL: _ErrorReason.ValueType  # 6
     """INVALID_ARGUMENT. The payments together pass the total of the lines."""
@@ -55,8 +57,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     BadRequest names the field.
     """
     VALUE_REPEATED: _ErrorReason.ValueType  # 9
-    """INVALID_ARGUMENT. The same external id, or the same member, stands twice in one batch
-    where it may stand once. BadRequest names the second.
+    """INVALID_ARGUMENT. The same external id stands twice in one batch. BadRequest names the
+    second.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -65,11 +67,13 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 INSUFFICIENT_POINTS: ErrorReason.ValueType  # 1
-"""FAILED_PRECONDITION. The member has fewer points than are to be spent.
+"""FAILED_PRECONDITION. The member has fewer points than are to be spent. BadRequest names
+the points.
 Metadata: `member`, `points_balance`, `asked`.
 """
 BALANCE_LIMIT_REACHED: ErrorReason.ValueType  # 2
 """FAILED_PRECONDITION. The balance would pass 9,000,000,000,000,000 points.
+BadRequest names the points, or the lines that earn them.
 Metadata: `member`, `points_balance`, `asked`.
 """
 ORDER_ALREADY_RECORDED: ErrorReason.ValueType  # 3
@@ -81,8 +85,8 @@ CURRENCY_MISMATCH: ErrorReason.ValueType  # 4
 Metadata: `expected`, `found`. BadRequest names the field.
 """
 AMOUNT_INVALID: ErrorReason.ValueType  # 5
-"""INVALID_ARGUMENT. An amount is negative, has more decimals than its currency, or is
-above 1,000,000,000,000 units. BadRequest names the field.
+"""INVALID_ARGUMENT. An amount is negative, has more decimals than its currency, is above
+1,000,000,000,000 units, or is zero in an earn rate. BadRequest names the field.
 """
 PAYMENTS_EXCEED_TOTAL: ErrorReason.ValueType  # 6
 """INVALID_ARGUMENT. The payments together pass the total of the lines."""
@@ -93,7 +97,7 @@ CURRENCY_UNKNOWN: ErrorReason.ValueType  # 8
 BadRequest names the field.
 """
 VALUE_REPEATED: ErrorReason.ValueType  # 9
-"""INVALID_ARGUMENT. The same external id, or the same member, stands twice in one batch
-where it may stand once. BadRequest names the second.
+"""INVALID_ARGUMENT. The same external id stands twice in one batch. BadRequest names the
+second.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -255,7 +255,7 @@ class AwardPointsRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     member: _builtins.str
-    """The member."""
+    """Who gets the points, `programs/{program}/members/{member}`."""
     points: _builtins.int
     """How many points, 1 to 1,000,000,000,000."""
     reason: _builtins.str
@@ -351,7 +351,7 @@ class SpendPointsRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     member: _builtins.str
-    """The member."""
+    """Whose points are spent, `programs/{program}/members/{member}`."""
     points: _builtins.int
     """How many points, 1 to 1,000,000,000,000."""
     reason: _builtins.str

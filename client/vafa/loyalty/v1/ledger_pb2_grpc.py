@@ -92,7 +92,8 @@ class LedgerServiceServicer:
     def BatchAwardPoints(self, request, context):
         """Awards points to several members of a programme: to all of them or none.
 
-        Returns what AwardPoints returns.
+        Returns what AwardPoints returns; BadRequest names the award that would pass the limit,
+        such as `requests[3].points`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

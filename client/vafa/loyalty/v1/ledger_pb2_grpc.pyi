@@ -45,7 +45,8 @@ class LedgerServiceStub:
     BatchAwardPoints: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.BatchAwardPointsRequest, _ledger_pb2.BatchAwardPointsResponse]
     """Awards points to several members of a programme: to all of them or none.
 
-    Returns what AwardPoints returns.
+    Returns what AwardPoints returns; BadRequest names the award that would pass the limit,
+    such as `requests[3].points`.
     """
     SpendPoints: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.SpendPointsRequest, _ledger_pb2.LedgerTransaction]
     """Spends points of a member, from the oldest lots first.
@@ -97,7 +98,8 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     BatchAwardPoints: _aio.UnaryUnaryMultiCallable[_ledger_pb2.BatchAwardPointsRequest, _ledger_pb2.BatchAwardPointsResponse]  # type: ignore[assignment]
     """Awards points to several members of a programme: to all of them or none.
 
-    Returns what AwardPoints returns.
+    Returns what AwardPoints returns; BadRequest names the award that would pass the limit,
+    such as `requests[3].points`.
     """
     SpendPoints: _aio.UnaryUnaryMultiCallable[_ledger_pb2.SpendPointsRequest, _ledger_pb2.LedgerTransaction]  # type: ignore[assignment]
     """Spends points of a member, from the oldest lots first.
@@ -158,7 +160,8 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ledger_pb2.BatchAwardPointsResponse, _abc.Awaitable[_ledger_pb2.BatchAwardPointsResponse]]:
         """Awards points to several members of a programme: to all of them or none.
 
-        Returns what AwardPoints returns.
+        Returns what AwardPoints returns; BadRequest names the award that would pass the limit,
+        such as `requests[3].points`.
         """
 
     @_abc_1.abstractmethod

@@ -172,7 +172,8 @@ class ListMembersRequest(_message.Message):
     filter: _builtins.str
     """Which ones, in the language of AIP-160, such as
     `contact = "contacts/06f3kz"`.
-    Fields: `contact`, `state`, `points_balance`, `create_time`, `update_time`, `labels.{key}`. Default: all.
+    Fields: `contact`, `state`, `points_balance`, `create_time`, `update_time`,
+    `labels.{key}`. Default: all.
     """
     order_by: _builtins.str
     """In what order, such as `points_balance desc`. Fields: `points_balance`, `create_time`,

@@ -92,8 +92,8 @@ class Order(_message.Message):
 
     @_builtins.property
     def order_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was bought, UTC, to the microsecond; at most a minute in the future, since
-        clocks differ. Default: now.
+        """When it was bought, UTC, to the microsecond; not before 1900-01-01T00:00:00Z, and at most
+        a minute in the future, since clocks differ. Default: now.
         """
 
     @_builtins.property
@@ -446,7 +446,7 @@ class SummarizePurchasesRequest(_message.Message):
 
     CONTACT_FIELD_NUMBER: _builtins.int
     contact: _builtins.str
-    """The contact."""
+    """Who bought, `contacts/{contact}`. It need not be known."""
     def __init__(
         self,
         *,

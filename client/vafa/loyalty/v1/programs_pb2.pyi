@@ -141,7 +141,9 @@ Global___EarnRate: _TypeAlias = EarnRate  # noqa: Y015
 
 @_typing.final
 class ProgramSummary(_message.Message):
-    """The figures of a programme at one moment."""
+    """The figures of a programme at one moment. Of points, 9,223,372,036,854,775,807 stands for so
+    many and for more.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -236,7 +238,8 @@ class ListProgramsRequest(_message.Message):
     filter: _builtins.str
     """Which ones, in the language of AIP-160, such as
     `currency_code = "IRR"`.
-    Fields: `display_name`, `currency_code`, `create_time`, `update_time`, `labels.{key}`. Default: all.
+    Fields: `display_name`, `currency_code`, `create_time`, `update_time`, `labels.{key}`.
+    Default: all.
     """
     order_by: _builtins.str
     """In what order, such as `display_name`. Fields: `display_name`, `create_time`,
