@@ -26,6 +26,8 @@ STREAM_SIZE = 100
 # An idle stream looks this often for events that another replica numbered, and says so
 # this often that it lives.
 LOOK_SECONDS = 0.5
+# How soon to try again when another replica numbers.
+BUSY_SECONDS = 0.02
 IDLE_SECONDS = 15
 PRUNE_SECONDS = 600
 log = structlog.get_logger()
@@ -73,6 +75,9 @@ class Feed:
                 while numbered := await self._database.upkeep(lambda c: number_events(c, tables)):
                     self._metrics.outbox_published.inc(numbered)
                     self._wake()
+                if numbered is None:
+                    await asyncio.sleep(BUSY_SECONDS)
+                    self._committed.set()
             except errors.Refusal as refusal:
                 log.warning("sequencer_waits", reason=refusal.reason)
                 await asyncio.sleep(0.5)

@@ -75,9 +75,14 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> No
 def insert_new_rows(
     connection: Connection, table: Table, rows: Sequence[Row], returning: Sequence[Column[Any]]
 ) -> list[RowMapping]:
-    """Insert the rows whose keys are free; return the columns asked for of those inserted."""
+    """Insert the rows whose keys are free; return the columns asked for of those inserted.
+
+    The columns are the keys, and the rows go in by their order: a key waits for a rival who
+    has it, and two who wait for each other in two orders would never end.
+    """
     if not rows:
         return []
+    rows = sorted(rows, key=lambda row: [row[column.name] for column in returning])
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(table).on_conflict_do_nothing().returning(*returning)
     return list(connection.execute(statement, rows).mappings())

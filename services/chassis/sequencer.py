@@ -12,16 +12,17 @@ LOCK_KEY = 0x76616661
 CHUNK = 5000
 
 
-def number_events(connection: Connection, tables: ChassisTables) -> int:
+def number_events(connection: Connection, tables: ChassisTables) -> int | None:
     """Number the committed events that have no position yet, in the order of their ids.
 
-    Returns how many; 0 also if another replica is at it. The lock is taken in a statement of
+    Returns how many; None if another replica is at it, which may have begun too early to see
+    all of them. The lock is taken in a statement of
     its own: taken inside the numbering, it would come after that statement's view of the rows.
     """
     if connection.dialect.name == "postgresql":
         lock = select(func.pg_try_advisory_xact_lock(LOCK_KEY))
         if not connection.execute(lock).scalar_one():
-            return 0
+            return None
     outbox, store = tables.outbox, tables.store
     unnumbered = (
         select(outbox.c.id).where(outbox.c.position.is_(None)).order_by(outbox.c.id).limit(CHUNK)

@@ -173,7 +173,8 @@ class Supervisor:
                 delay = self._restart_delay_seconds
             self._log(spec.name, f"{_outcome(status)}; starting it again in {delay:g} s")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), delay)
+                async with asyncio.timeout(delay):
+                    await self._stopping.wait()
             delay = min(delay * 2, MAX_RESTART_DELAY_SECONDS)
 
     async def _run_once(self, spec: ProcessSpec) -> int:
