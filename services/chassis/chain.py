@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import logging
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias, cast
@@ -17,6 +16,7 @@ from google.protobuf.message import DecodeError, Message
 
 from services.chassis import errors, validation
 from services.chassis.call import Call
+from services.chassis.identifiers import new_uid
 from services.chassis.identity import Principal, Roles, Tokens
 from services.chassis.metrics import Metrics
 from services.chassis.policy import Method
@@ -43,7 +43,7 @@ class Outcome:
     peer: str
     started_at: float = field(default_factory=time.monotonic)
     principal: str = ""
-    request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    request_id: str = field(default_factory=lambda: str(new_uid()))
     reason: str = ""
     replayed: bool = False
 

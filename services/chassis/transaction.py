@@ -1,6 +1,5 @@
 """One transaction: what a command does to the state, and what is written beside it."""
 
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from sqlalchemy import Connection, select, update
 
 from services.chassis import errors
 from services.chassis.call import Call
+from services.chassis.identifiers import new_uid
 from services.chassis.rows import insert_new_rows, insert_rows
 from services.chassis.schema import ChassisTables
 from services.chassis.sequencer import number_events
@@ -57,7 +57,7 @@ class Transaction:
         create_time = Timestamp()
         create_time.FromDatetime(self.now)
         event = events_pb2.Event(
-            uid=str(uuid.uuid4()),
+            uid=str(new_uid()),
             type=event_type,
             subject=subject,
             subject_version=version,
