@@ -18,10 +18,11 @@ from google.type import money_pb2
 
 import vafa
 from tests.conftest import DATABASES
+from tests.harness.factories import an_earning_program
 from tests.harness.postgres import Postgres
 from tests.harness.suite import RunningSuite
 from vafa.contacts.v1 import contacts_pb2
-from vafa.loyalty.v1 import ledger_pb2, members_pb2, orders_pb2, programs_pb2
+from vafa.loyalty.v1 import ledger_pb2, members_pb2, orders_pb2
 
 T = TypeVar("T")
 Connection = psycopg.Connection[Any]
@@ -107,18 +108,6 @@ def reasons(answers: Sequence[object]) -> Counter[str]:
     return Counter(one.reason if isinstance(one, vafa.VafaError) else "" for one in answers)
 
 
-def a_program(client: vafa.Suite) -> str:
-    """Create a programme that gives a point for a euro."""
-    one = money_pb2.Money(currency_code="EUR", units=1)
-    program = programs_pb2.Program(
-        display_name="Club",
-        currency_code="EUR",
-        earn_rate=programs_pb2.EarnRate(points=1, per_amount=one),
-    )
-    request = programs_pb2.CreateProgramRequest(program=program)
-    return client.programs.CreateProgram(request).name
-
-
 def a_member(client: vafa.Suite, program: str, points: int = 0) -> str:
     """Enrol somebody with so many points and return the name of the membership."""
     contact = f"contacts/{uuid.uuid4()}"
@@ -171,7 +160,7 @@ def test_sixty_four_callers_with_one_request_id_have_one_effect_and_one_answer(
     running: RunningSuite,
 ) -> None:
     with running.client() as client:
-        member = a_member(client, a_program(client))
+        member = a_member(client, an_earning_program(client))
         request_id = str(uuid.uuid4())
         request = award(member, 7, request_id)
         answers = at_once(
@@ -193,7 +182,7 @@ def test_sixty_four_callers_with_one_request_id_have_one_effect_and_one_answer(
 
 def test_two_payloads_under_one_request_id_have_the_effect_of_one(running: RunningSuite) -> None:
     with running.client() as client:
-        member = a_member(client, a_program(client))
+        member = a_member(client, an_earning_program(client))
         request_id = str(uuid.uuid4())
         answers = at_once(
             running,
@@ -209,7 +198,7 @@ def test_sixty_four_callers_spend_a_balance_no_more_often_than_it_holds_the_pric
     running: RunningSuite,
 ) -> None:
     with running.client() as client:
-        program = a_program(client)
+        program = an_earning_program(client)
         member = a_member(client, program, points=1000)
         answers = at_once(
             running, "loyalty", 64, lambda suite, _: suite.ledger.SpendPoints(spend(member, 70))
@@ -221,7 +210,7 @@ def test_sixty_four_callers_spend_a_balance_no_more_often_than_it_holds_the_pric
 
 def test_sixty_four_callers_with_one_external_id_record_one_order(running: RunningSuite) -> None:
     with running.client() as client:
-        program, contact = a_program(client), f"contacts/{uuid.uuid4()}"
+        program, contact = an_earning_program(client), f"contacts/{uuid.uuid4()}"
         request = an_order(program, contact, "one")
         answers = at_once(
             running, "loyalty", 64, lambda suite, _: suite.orders.RecordOrder(request)
@@ -237,7 +226,7 @@ def test_one_external_id_for_orders_of_several_contacts_belongs_to_one_of_them(
     running: RunningSuite,
 ) -> None:
     with running.client() as client:
-        program = a_program(client)
+        program = an_earning_program(client)
         contacts = [f"contacts/{uuid.uuid4()}" for _ in range(8)]
         answers = at_once(
             running,
@@ -267,7 +256,7 @@ def test_thirty_two_upserts_of_a_new_external_id_create_one_contact(running: Run
 
 def test_a_contact_who_is_enrolled_and_buys_at_once_is_one_member(running: RunningSuite) -> None:
     with running.client() as client:
-        program = a_program(client)
+        program = an_earning_program(client)
         contacts = [f"contacts/{uuid.uuid4()}" for _ in range(20)]
 
         def ask(suite: vafa.aio.Suite, n: int) -> Awaitable[object]:
@@ -352,7 +341,7 @@ def test_awards_and_spendings_from_two_replicas_keep_the_ledger_right(
     on_postgresql: RunningSuite,
 ) -> None:
     with on_postgresql.client() as client:
-        program = a_program(client)
+        program = an_earning_program(client)
         members = [a_member(client, program) for _ in range(10)]
         ends_at = time.monotonic() + 5
         outcomes = move_points(on_postgresql, members, lambda: time.monotonic() < ends_at)
@@ -364,7 +353,7 @@ def test_lost_database_connections_lose_no_acknowledged_movement_and_double_none
     on_postgresql: RunningSuite, store: Connection
 ) -> None:
     with on_postgresql.client() as client, ThreadPoolExecutor(1) as pool:
-        program = a_program(client)
+        program = an_earning_program(client)
         members = [a_member(client, program) for _ in range(10)]
         ends_at = time.monotonic() + 3
         moving = pool.submit(
@@ -414,7 +403,7 @@ def test_a_replica_frozen_in_a_transaction_frees_the_other_within_three_seconds(
 ) -> None:
     frozen = threading.Event()
     with on_postgresql.client() as client, ThreadPoolExecutor(1) as pool:
-        program = a_program(client)
+        program = an_earning_program(client)
         member = a_member(client, program)
         moving = pool.submit(
             move_points, on_postgresql, [member], lambda: not frozen.is_set(), ["loyalty-2"]

@@ -13,11 +13,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.type import money_pb2
 
 import vafa
+from tests.harness.factories import an_earning_program
 from tests.harness.postgres import Postgres
 from tests.harness.suite import RunningSuite
 from vafa.contacts.v1 import contacts_pb2
 from vafa.events.v1 import events_pb2
-from vafa.loyalty.v1 import members_pb2, orders_pb2, programs_pb2
+from vafa.loyalty.v1 import members_pb2, orders_pb2
 
 Member = members_pb2.Member
 Connection = psycopg.Connection[Any]
@@ -58,18 +59,6 @@ def loyalty_store(postgres: Postgres, pair: RunningSuite) -> Iterator[Connection
     """A connection of our own to the database of loyalty; each statement commits."""
     with psycopg.connect(postgres.conninfo("consumer_loyalty"), autocommit=True) as connection:
         yield connection
-
-
-def a_program(client: vafa.Suite) -> str:
-    """Create a programme that gives a point for a euro."""
-    one = money_pb2.Money(currency_code="EUR", units=1)
-    program = programs_pb2.Program(
-        display_name="Club",
-        currency_code="EUR",
-        earn_rate=programs_pb2.EarnRate(points=1, per_amount=one),
-    )
-    request = programs_pb2.CreateProgramRequest(program=program)
-    return client.programs.CreateProgram(request).name
 
 
 def new_contacts(count: int) -> list[str]:
@@ -183,7 +172,7 @@ def expect_each_once(client: vafa.Suite, program: str, names: Sequence[str]) -> 
 def test_an_order_of_an_unknown_contact_enrols_provisionally_until_the_contact_comes(
     client: vafa.Suite,
 ) -> None:
-    program = a_program(client)
+    program = an_earning_program(client)
     first, second = new_contacts(2)
     buy(client, program, [first, second])
     before = member(client, program, first)
@@ -201,7 +190,7 @@ def test_an_order_of_an_unknown_contact_enrols_provisionally_until_the_contact_c
 
 
 def test_an_order_of_a_known_contact_enrols_actively_at_once(client: vafa.Suite) -> None:
-    program = a_program(client)
+    program = an_earning_program(client)
     known, last = new_contacts(2)
     buy(client, program, [last])
     create(client, [known])
@@ -219,7 +208,7 @@ def test_kills_between_pull_and_commit_lose_no_effect_and_double_none(
 ) -> None:
     names: list[str] = []
     with pair.client() as client:
-        program = a_program(client)
+        program = an_earning_program(client)
     for _ in range(10):
         fresh = new_contacts(20)
         names += fresh
@@ -239,7 +228,7 @@ def test_a_replay_from_the_beginning_has_no_further_effect(
     pair: RunningSuite, loyalty_store: Connection
 ) -> None:
     with pair.client() as client:
-        program = a_program(client)
+        program = an_earning_program(client)
         names = new_contacts(30)
         buy(client, program, names)
         create(client, names[:29])
@@ -255,7 +244,7 @@ def test_two_replicas_that_follow_one_feed_double_no_effect(
 ) -> None:
     pair.start("loyalty-2")
     with pair.client() as client:
-        program = a_program(client)
+        program = an_earning_program(client)
         names = new_contacts(400)
         buy(client, program, names)
         for n in range(0, len(names), 8):
@@ -283,7 +272,7 @@ def test_an_event_that_fails_three_times_is_parked_with_its_subject_until_redriv
 ) -> None:
     bad, *others = new_contacts(6)
     with pair.client() as client:
-        program = a_program(client)
+        program = an_earning_program(client)
         buy(client, program, [bad, *others])
         loyalty_store.execute(
             "ALTER TABLE known_contacts ADD CONSTRAINT refused"
@@ -357,7 +346,7 @@ def test_an_expired_cursor_is_made_up_for_from_the_lists(
     pair: RunningSuite, loyalty_store: Connection
 ) -> None:
     with pair.client() as client:
-        program = a_program(client)
+        program = an_earning_program(client)
         names = new_contacts(30)
         buy(client, program, names)
         until(lambda: is_caught_up(client, loyalty_store))
@@ -375,7 +364,7 @@ def test_a_feed_restored_under_a_new_epoch_is_followed_from_the_lists_on(
     pair: RunningSuite, contacts_store: Connection, loyalty_store: Connection
 ) -> None:
     with pair.client() as client:
-        program = a_program(client)
+        program = an_earning_program(client)
         names = new_contacts(3)
         buy(client, program, names)
         create(client, names[:1])
@@ -387,36 +376,26 @@ def test_a_feed_restored_under_a_new_epoch_is_followed_from_the_lists_on(
         expect_applied(client, program, names, loyalty_store)
 
 
-def test_a_new_reader_of_a_feed_whose_beginning_is_gone_reads_the_lists(
-    pair: RunningSuite, loyalty_store: Connection
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param("DELETE FROM cursors", id="without a cursor"),
+        # Where a reader stands that came when the feed was empty.
+        pytest.param("UPDATE cursors SET position = 0", id="before the first event"),
+    ],
+)
+def test_a_reader_at_the_beginning_of_a_feed_that_is_gone_reads_the_lists(
+    change: LiteralString, pair: RunningSuite, loyalty_store: Connection
 ) -> None:
     with pair.client() as client:
-        program = a_program(client)
+        program = an_earning_program(client)
         names = new_contacts(5)
         buy(client, program, names)
         until(lambda: is_caught_up(client, loyalty_store))
         pair.stop("loyalty")
         create(client, names)
     prune(pair)
-    loyalty_store.execute("DELETE FROM cursors")
-    pair.start("loyalty")
-    with pair.client() as client:
-        expect_applied(client, program, names, loyalty_store)
-
-
-def test_a_cursor_before_the_first_event_of_a_pruned_feed_reads_the_lists(
-    pair: RunningSuite, loyalty_store: Connection
-) -> None:
-    with pair.client() as client:
-        program = a_program(client)
-        names = new_contacts(5)
-        buy(client, program, names)
-        until(lambda: is_caught_up(client, loyalty_store))
-        pair.stop("loyalty")
-        create(client, names)
-    prune(pair)
-    # Where a reader stands that came when the feed was empty.
-    loyalty_store.execute("UPDATE cursors SET position = 0")
+    loyalty_store.execute(change)
     pair.start("loyalty")
     with pair.client() as client:
         expect_applied(client, program, names, loyalty_store)

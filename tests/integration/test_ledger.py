@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, text
 
 import vafa
 from services.loyalty.rules.ledger import MAX_POINTS_BALANCE
+from tests.harness.factories import a_program, euros
 from tests.harness.suite import RunningSuite
 from vafa.loyalty.v1 import ledger_pb2, members_pb2, orders_pb2, programs_pb2
 
@@ -22,21 +23,9 @@ LARGEST_AWARD = 1_000_000_000_000
 Movement = tuple[bool, int]
 
 
-def euros(units: int, cents: int = 0, currency_code: str = "EUR") -> money_pb2.Money:
-    """Return an amount."""
-    return money_pb2.Money(currency_code=currency_code, units=units, nanos=cents * 10_000_000)
-
-
 def a_rate(points: int, per_amount: money_pb2.Money) -> programs_pb2.EarnRate:
     """Return an earn rate."""
     return programs_pb2.EarnRate(points=points, per_amount=per_amount)
-
-
-def a_program(client: vafa.Suite, rate: programs_pb2.EarnRate | None = None) -> str:
-    """Create a programme in euros."""
-    program = programs_pb2.Program(display_name="Club", currency_code="EUR", earn_rate=rate)
-    request = programs_pb2.CreateProgramRequest(program=program)
-    return client.programs.CreateProgram(request).name
 
 
 def a_member(client: vafa.Suite, program: str) -> str:

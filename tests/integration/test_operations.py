@@ -12,9 +12,10 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 
 import vafa
+from tests.harness.factories import a_program
 from tests.harness.postgres import Postgres
 from tests.harness.suite import RunningSuite
-from vafa.loyalty.v1 import ledger_pb2, members_pb2, programs_pb2
+from vafa.loyalty.v1 import ledger_pb2, members_pb2
 
 Connection = psycopg.Connection[Any]
 DATABASE = "operations_loyalty"
@@ -71,13 +72,6 @@ def not_taken_up(store: Connection) -> Iterator[None]:
     finally:
         store.execute("DROP TRIGGER leave ON operations")
         store.execute("DROP FUNCTION leave")
-
-
-def a_program(client: vafa.Suite) -> str:
-    """Create a programme."""
-    program = programs_pb2.Program(display_name="Club", currency_code="EUR")
-    request = programs_pb2.CreateProgramRequest(program=program)
-    return client.programs.CreateProgram(request).name
 
 
 def begin(client: vafa.Suite) -> operations_pb2.Operation:
