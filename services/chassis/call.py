@@ -12,8 +12,8 @@ class Call:
     """Who calls which method, under which id, and until when.
 
     `request_id` is the caller's, or one made here if the caller gave none. `token` is the
-    caller's bearer token, for calls on the caller's behalf. `ends_at` is monotonic.
-    `replayed` is set once the answer is one that was stored before.
+    caller's bearer token, for calls on the caller's behalf. `request_hash` is empty for a read.
+    `ends_at` is monotonic. `replayed` is set once the answer is one that was stored before.
     """
 
     method: Method

@@ -153,7 +153,7 @@ class Chain:
             principal=principal,
             token=token,
             request_id=outcome.request_id,
-            request_hash=hashlib.sha256(request.SerializeToString(deterministic=True)).digest(),
+            request_hash=_digest(request) if method.writes else b"",
             ends_at=time.monotonic() + seconds,
         )
 
@@ -191,6 +191,10 @@ class Chain:
             request_id=outcome.request_id,
             replayed=outcome.replayed,
         )
+
+
+def _digest(request: Message) -> bytes:
+    return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
 
 
 def _bearer(context: Context) -> str:

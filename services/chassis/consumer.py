@@ -178,11 +178,9 @@ class Consumer:
         cursors = self._database.tables.cursors
         query = select(cursors.c.epoch, cursors.c.position).where(cursors.c.source == self._source)
         row = connection.execute(query).one_or_none()
-        return (
-            events_pb2.Cursor(epoch=row.epoch, position=row.position)
-            if row
-            else (events_pb2.Cursor())
-        )
+        if row is None:
+            return events_pb2.Cursor()
+        return events_pb2.Cursor(epoch=row.epoch, position=row.position)
 
     def _move_cursor(
         self, transaction: Transaction, old: events_pb2.Cursor, new: events_pb2.Cursor

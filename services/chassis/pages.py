@@ -5,7 +5,7 @@ import json
 import os
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -37,6 +37,19 @@ class PageQuery:
     page_size: int = 0
     page_token: str = ""
     show_deleted: bool = False
+
+    @classmethod
+    def of(cls, request: Any, parent: tuple[str, ...] = ()) -> Self:
+        """Return what a List request asks under a parent of these ids."""
+        has_deleted = "show_deleted" in request.DESCRIPTOR.fields_by_name
+        return cls(
+            parent=parent,
+            filter=request.filter,
+            order_by=request.order_by,
+            page_size=request.page_size,
+            page_token=request.page_token,
+            show_deleted=has_deleted and request.show_deleted,
+        )
 
 
 @dataclass(frozen=True)

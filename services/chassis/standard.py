@@ -69,15 +69,7 @@ class Standard:
             ids = tuple(parent.key_of(request.parent).values())
             if WILDCARD not in ids:
                 get(connection, parent, request.parent)
-        has_deleted = "show_deleted" in request.DESCRIPTOR.fields_by_name
-        query = PageQuery(
-            parent=ids,
-            filter=request.filter,
-            order_by=request.order_by,
-            page_size=request.page_size,
-            page_token=request.page_token,
-            show_deleted=has_deleted and request.show_deleted,
-        )
+        query = PageQuery.of(request, ids)
         return page(connection, resource, query, self.database.store.page_token_key)
 
     async def standard_create(self, request: Any, call: Call) -> Any:

@@ -115,13 +115,7 @@ class Ledger:
         )
 
     def _page(self, connection: Connection, resource: Any, request: Any) -> Page:
-        query = PageQuery(
-            parent=MEMBER.pattern.parse(request.parent),
-            filter=request.filter,
-            order_by=request.order_by,
-            page_size=request.page_size,
-            page_token=request.page_token,
-        )
+        query = PageQuery.of(request, MEMBER.pattern.parse(request.parent))
         return page(connection, resource, query, self._database.store.page_token_key)
 
     async def VerifyLedger(
