@@ -17,6 +17,9 @@ from vafa.aio_interceptors import StreamInterceptor, UnaryInterceptor
 from vafa.contacts.v1.contacts_pb2_grpc import ContactServiceStub
 from vafa.contacts.v1.interactions_pb2_grpc import InteractionServiceStub
 from vafa.events.v1.events_pb2_grpc import EventServiceStub
+from vafa.feedback.v1.responses_pb2_grpc import ResponseServiceStub
+from vafa.feedback.v1.surveys_pb2_grpc import SurveyServiceStub
+from vafa.gateway.v1.access_pb2_grpc import AccessServiceStub
 from vafa.gateway.v1.customers_pb2_grpc import CustomerServiceStub
 from vafa.loyalty.v1.ledger_pb2_grpc import LedgerServiceStub
 from vafa.loyalty.v1.members_pb2_grpc import MemberServiceStub
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     from vafa.contacts.v1.contacts_pb2_grpc import ContactServiceAsyncStub
     from vafa.contacts.v1.interactions_pb2_grpc import InteractionServiceAsyncStub
     from vafa.events.v1.events_pb2_grpc import EventServiceAsyncStub
+    from vafa.feedback.v1.responses_pb2_grpc import ResponseServiceAsyncStub
+    from vafa.feedback.v1.surveys_pb2_grpc import SurveyServiceAsyncStub
+    from vafa.gateway.v1.access_pb2_grpc import AccessServiceAsyncStub
     from vafa.gateway.v1.customers_pb2_grpc import CustomerServiceAsyncStub
     from vafa.loyalty.v1.ledger_pb2_grpc import LedgerServiceAsyncStub
     from vafa.loyalty.v1.members_pb2_grpc import MemberServiceAsyncStub
@@ -85,9 +91,24 @@ class Suite:
         return LedgerServiceStub(self._channel("loyalty"))
 
     @cached_property
+    def surveys(self) -> SurveyServiceAsyncStub:
+        """The surveys."""
+        return SurveyServiceStub(self._channel("feedback"))
+
+    @cached_property
+    def responses(self) -> ResponseServiceAsyncStub:
+        """What customers answered, and the scores that it comes to."""
+        return ResponseServiceStub(self._channel("feedback"))
+
+    @cached_property
     def customers(self) -> CustomerServiceAsyncStub:
         """All that the suite knows of a customer."""
         return CustomerServiceStub(self._channel("gateway"))
+
+    @cached_property
+    def api_keys(self) -> AccessServiceAsyncStub:
+        """The API keys, the tokens they are exchanged for, and the roles."""
+        return AccessServiceStub(self._channel("gateway"))
 
     def events(self, service: str) -> EventServiceAsyncStub:
         """Return the feed of a service, such as `contacts`."""

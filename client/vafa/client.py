@@ -14,6 +14,9 @@ from vafa import access, operations
 from vafa.contacts.v1.contacts_pb2_grpc import ContactServiceStub
 from vafa.contacts.v1.interactions_pb2_grpc import InteractionServiceStub
 from vafa.events.v1.events_pb2_grpc import EventServiceStub
+from vafa.feedback.v1.responses_pb2_grpc import ResponseServiceStub
+from vafa.feedback.v1.surveys_pb2_grpc import SurveyServiceStub
+from vafa.gateway.v1.access_pb2_grpc import AccessServiceStub
 from vafa.gateway.v1.customers_pb2_grpc import CustomerServiceStub
 from vafa.interceptors import CallInterceptor
 from vafa.loyalty.v1.ledger_pb2_grpc import LedgerServiceStub
@@ -81,9 +84,24 @@ class Suite:
         return LedgerServiceStub(self._channel("loyalty"))
 
     @cached_property
+    def surveys(self) -> SurveyServiceStub:
+        """The surveys."""
+        return SurveyServiceStub(self._channel("feedback"))
+
+    @cached_property
+    def responses(self) -> ResponseServiceStub:
+        """What customers answered, and the scores that it comes to."""
+        return ResponseServiceStub(self._channel("feedback"))
+
+    @cached_property
     def customers(self) -> CustomerServiceStub:
         """All that the suite knows of a customer."""
         return CustomerServiceStub(self._channel("gateway"))
+
+    @cached_property
+    def api_keys(self) -> AccessServiceStub:
+        """The API keys, the tokens they are exchanged for, and the roles."""
+        return AccessServiceStub(self._channel("gateway"))
 
     def events(self, service: str) -> EventServiceStub:
         """Return the feed of a service, such as `contacts`."""

@@ -11,13 +11,17 @@ from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from vafa.api.v1 import policy_pb2
 from vafa.contacts.v1 import contacts_pb2, interactions_pb2
 from vafa.events.v1 import events_pb2
-from vafa.gateway.v1 import customers_pb2
+from vafa.feedback.v1 import responses_pb2, surveys_pb2
+from vafa.gateway.v1 import access_pb2, customers_pb2
 from vafa.loyalty.v1 import ledger_pb2, members_pb2, orders_pb2, programs_pb2
 
 _FILES: tuple[FileDescriptor, ...] = (
     contacts_pb2.DESCRIPTOR,
     interactions_pb2.DESCRIPTOR,
     events_pb2.DESCRIPTOR,
+    responses_pb2.DESCRIPTOR,
+    surveys_pb2.DESCRIPTOR,
+    access_pb2.DESCRIPTOR,
     customers_pb2.DESCRIPTOR,
     ledger_pb2.DESCRIPTOR,
     members_pb2.DESCRIPTOR,

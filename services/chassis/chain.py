@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from services.chassis import errors, validation
 from services.chassis.call import Call
 from services.chassis.identifiers import new_uid
-from services.chassis.identity import Principal, Roles, Tokens
+from services.chassis.identity import NOBODY, Roles, Tokens
 from services.chassis.metrics import Metrics
 from services.chassis.policy import Method
 from services.chassis.tracing import Span
@@ -135,9 +135,11 @@ class Chain:
     ) -> tuple[Message, Call]:
         """Let the call in: access before validation, so that a stranger learns nothing."""
         token = _bearer(context)
-        principal: Principal = self._tokens.verify(token)
-        outcome.principal = principal.subject
-        self._roles.require(principal, method.permission)
+        principal = NOBODY
+        if not method.public:
+            principal = self._tokens.verify(token)
+            outcome.principal = principal.subject
+            self._roles.require(principal, method.permission)
         try:
             request = method.request_class.FromString(raw)
         except DecodeError as error:

@@ -34,6 +34,10 @@ class Principal:
     roles: tuple[str, ...]
 
 
+# Who calls a public method, whatever token comes with it.
+NOBODY = Principal("", ())
+
+
 class WatchedFile(Generic[T]):
     """What a file says, read again when the file has changed; looked at once a second at most.
 

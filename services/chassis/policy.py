@@ -16,7 +16,7 @@ class PolicyMissing(Exception):
 
 @dataclass(frozen=True)
 class Method:
-    """A method as it is served."""
+    """A method as it is served; a public one needs no token, and so has no permission."""
 
     descriptor: MethodDescriptor
     permission: str
@@ -33,6 +33,11 @@ class Method:
     def name(self) -> str:
         """The name of the method, such as `GetContact`."""
         return str(self.descriptor.name)
+
+    @property
+    def public(self) -> bool:
+        """Whether anybody may call it, without a token."""
+        return not self.permission
 
     @cached_property
     def path(self) -> str:
@@ -59,8 +64,8 @@ def method_of(descriptor: MethodDescriptor) -> Method:
     """Return the method with its stated policy; raises PolicyMissing without a whole one."""
     policy = descriptor.GetOptions().Extensions[policy_pb2.policy]
     seconds = policy.deadline.seconds + policy.deadline.nanos / 1e9
-    stated = policy.permission and policy.effect and policy.failures
-    if not stated or seconds <= 0:
+    stated = policy.effect and policy.failures
+    if not stated or seconds <= 0 or policy.public == bool(policy.permission):
         raise PolicyMissing(f"{descriptor.full_name} states no complete policy")
     return Method(
         descriptor=descriptor,

@@ -26,15 +26,15 @@ from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18vafa/api/v1/policy.proto\x12\x0bvafa.api.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\x86\x01\n\x0cMethodPolicy\x12\x12\n\npermission\x18\x01 \x01(\t\x12+\n\x08\x64\x65\x61\x64line\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12#\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\x0e\x32\x13.vafa.api.v1.Effect\x12\x10\n\x08\x66\x61ilures\x18\x04 \x03(\t*C\n\x06\x45\x66\x66\x65\x63t\x12\x16\n\x12\x45\x46\x46\x45\x43T_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x45\x46\x46\x45\x43T_READ\x10\x01\x12\x10\n\x0c\x45\x46\x46\x45\x43T_WRITE\x10\x02:K\n\x06policy\x12\x1e.google.protobuf.MethodOptions\x18\xd3\x8c\x03 \x01(\x0b\x32\x19.vafa.api.v1.MethodPolicyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18vafa/api/v1/policy.proto\x12\x0bvafa.api.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\x96\x01\n\x0cMethodPolicy\x12\x12\n\npermission\x18\x01 \x01(\t\x12+\n\x08\x64\x65\x61\x64line\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12#\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\x0e\x32\x13.vafa.api.v1.Effect\x12\x10\n\x08\x66\x61ilures\x18\x04 \x03(\t\x12\x0e\n\x06public\x18\x05 \x01(\x08*C\n\x06\x45\x66\x66\x65\x63t\x12\x16\n\x12\x45\x46\x46\x45\x43T_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x45\x46\x46\x45\x43T_READ\x10\x01\x12\x10\n\x0c\x45\x46\x46\x45\x43T_WRITE\x10\x02:K\n\x06policy\x12\x1e.google.protobuf.MethodOptions\x18\xd3\x8c\x03 \x01(\x0b\x32\x19.vafa.api.v1.MethodPolicyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'vafa.api.v1.policy_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EFFECT']._serialized_start=244
-  _globals['_EFFECT']._serialized_end=311
+  _globals['_EFFECT']._serialized_start=260
+  _globals['_EFFECT']._serialized_end=327
   _globals['_METHODPOLICY']._serialized_start=108
-  _globals['_METHODPOLICY']._serialized_end=242
+  _globals['_METHODPOLICY']._serialized_end=258
 # @@protoc_insertion_point(module_scope)

@@ -63,12 +63,17 @@ class MethodPolicy(_message.Message):
     DEADLINE_FIELD_NUMBER: _builtins.int
     EFFECT_FIELD_NUMBER: _builtins.int
     FAILURES_FIELD_NUMBER: _builtins.int
+    PUBLIC_FIELD_NUMBER: _builtins.int
     permission: _builtins.str
     """The permission that the caller's roles must grant, `<noun>.<verb>`, such as
-    `contacts.write`. Required.
+    `contacts.write`. Required, unless the method is public.
     """
     effect: Global___Effect.ValueType
     """What the method does to the state of the service. Required."""
+    public: _builtins.bool
+    """Whether anybody may call it, without a token; then no permission is stated. For what
+    comes before a token, such as its issue and the keys to check it by.
+    """
     @_builtins.property
     def deadline(self) -> _duration_pb2.Duration:
         """The longest that the service works for one call. It is also the deadline of a
@@ -90,10 +95,11 @@ class MethodPolicy(_message.Message):
         deadline: _duration_pb2.Duration | None = ...,
         effect: Global___Effect.ValueType = ...,
         failures: _abc.Iterable[_builtins.str] | None = ...,
+        public: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "effect", b"effect", "failures", b"failures", "permission", b"permission"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "effect", b"effect", "failures", b"failures", "permission", b"permission", "public", b"public"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

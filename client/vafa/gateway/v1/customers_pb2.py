@@ -26,14 +26,17 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from vafa.api.v1 import policy_pb2 as vafa_dot_api_dot_v1_dot_policy__pb2
 from vafa.contacts.v1 import contacts_pb2 as vafa_dot_contacts_dot_v1_dot_contacts__pb2
 from vafa.contacts.v1 import interactions_pb2 as vafa_dot_contacts_dot_v1_dot_interactions__pb2
+from vafa.feedback.v1 import responses_pb2 as vafa_dot_feedback_dot_v1_dot_responses__pb2
+from vafa.loyalty.v1 import ledger_pb2 as vafa_dot_loyalty_dot_v1_dot_ledger__pb2
 from vafa.loyalty.v1 import members_pb2 as vafa_dot_loyalty_dot_v1_dot_members__pb2
 from vafa.loyalty.v1 import orders_pb2 as vafa_dot_loyalty_dot_v1_dot_orders__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fvafa/gateway/v1/customers.proto\x12\x0fvafa.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x18vafa/api/v1/policy.proto\x1a\x1fvafa/contacts/v1/contacts.proto\x1a#vafa/contacts/v1/interactions.proto\x1a\x1dvafa/loyalty/v1/members.proto\x1a\x1cvafa/loyalty/v1/orders.proto\"\x87\x04\n\x08\x43ustomer\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12*\n\x07\x63ontact\x18\x02 \x01(\x0b\x32\x19.vafa.contacts.v1.Contact\x12\x33\n\tpurchases\x18\x03 \x01(\x0b\x32 .vafa.loyalty.v1.PurchaseSummary\x12-\n\rrecent_orders\x18\x04 \x03(\x0b\x32\x16.vafa.loyalty.v1.Order\x12,\n\x0bmemberships\x18\x05 \x03(\x0b\x32\x17.vafa.loyalty.v1.Member\x12:\n\x13recent_interactions\x18\x06 \x03(\x0b\x32\x1d.vafa.contacts.v1.Interaction\x12;\n\x11unavailable_parts\x18\x07 \x03(\x0b\x32 .vafa.gateway.v1.UnavailablePart\"j\n\x04Part\x12\x14\n\x10PART_UNSPECIFIED\x10\x00\x12\x10\n\x0cPART_PROFILE\x10\x01\x12\x15\n\x11PART_INTERACTIONS\x10\x02\x12\x12\n\x0ePART_PURCHASES\x10\x03\x12\x0f\n\x0bPART_POINTS\x10\x04:D\xea\x41\x41\n\x15gateway.vafa/Customer\x12\x13\x63ustomers/{contact}*\tcustomers2\x08\x63ustomer\"M\n\x0fUnavailablePart\x12,\n\x04part\x18\x01 \x01(\x0e\x32\x1e.vafa.gateway.v1.Customer.Part\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\"w\n\x12GetCustomerRequest\x12\x61\n\x04name\x18\x01 \x01(\tBS\xe2\x41\x01\x02\xfa\x41\x17\n\x15gateway.vafa/Customer\xbaH2r02.^customers/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$2\xaf\x01\n\x0f\x43ustomerService\x12\x9b\x01\n\x0bGetCustomer\x12#.vafa.gateway.v1.GetCustomerRequest\x1a\x19.vafa.gateway.v1.Customer\"L\x9a\xe5\x18*\n\x0e\x63ustomers.read\x12\x02\x08\x03\x18\x01\"\x12RESOURCE_NOT_FOUND\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/{name=customers/*}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fvafa/gateway/v1/customers.proto\x12\x0fvafa.gateway.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18vafa/api/v1/policy.proto\x1a\x1fvafa/contacts/v1/contacts.proto\x1a#vafa/contacts/v1/interactions.proto\x1a vafa/feedback/v1/responses.proto\x1a\x1cvafa/loyalty/v1/ledger.proto\x1a\x1dvafa/loyalty/v1/members.proto\x1a\x1cvafa/loyalty/v1/orders.proto\"\xc8\x04\n\x08\x43ustomer\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12*\n\x07\x63ontact\x18\x02 \x01(\x0b\x32\x19.vafa.contacts.v1.Contact\x12\x33\n\tpurchases\x18\x03 \x01(\x0b\x32 .vafa.loyalty.v1.PurchaseSummary\x12-\n\rrecent_orders\x18\x04 \x03(\x0b\x32\x16.vafa.loyalty.v1.Order\x12,\n\x0bmemberships\x18\x05 \x03(\x0b\x32\x17.vafa.loyalty.v1.Member\x12:\n\x13recent_interactions\x18\x06 \x03(\x0b\x32\x1d.vafa.contacts.v1.Interaction\x12;\n\x11unavailable_parts\x18\x07 \x03(\x0b\x32 .vafa.gateway.v1.UnavailablePart\x12.\n\x06scores\x18\x08 \x01(\x0b\x32\x1e.vafa.feedback.v1.ScoreSummary\"{\n\x04Part\x12\x14\n\x10PART_UNSPECIFIED\x10\x00\x12\x10\n\x0cPART_PROFILE\x10\x01\x12\x15\n\x11PART_INTERACTIONS\x10\x02\x12\x12\n\x0ePART_PURCHASES\x10\x03\x12\x0f\n\x0bPART_POINTS\x10\x04\x12\x0f\n\x0bPART_SCORES\x10\x05:D\xea\x41\x41\n\x15gateway.vafa/Customer\x12\x13\x63ustomers/{contact}*\tcustomers2\x08\x63ustomer\"\xba\x03\n\rTimelineEntry\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x04kind\x18\x02 \x01(\x0e\x32#.vafa.gateway.v1.TimelineEntry.Kind\x12\x34\n\x0binteraction\x18\x03 \x01(\x0b\x32\x1d.vafa.contacts.v1.InteractionH\x00\x12\'\n\x05order\x18\x04 \x01(\x0b\x32\x16.vafa.loyalty.v1.OrderH\x00\x12@\n\x12ledger_transaction\x18\x05 \x01(\x0b\x32\".vafa.loyalty.v1.LedgerTransactionH\x00\x12.\n\x08response\x18\x06 \x01(\x0b\x32\x1a.vafa.feedback.v1.ResponseH\x00\"r\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10KIND_INTERACTION\x10\x01\x12\x0e\n\nKIND_ORDER\x10\x02\x12\x1b\n\x17KIND_LEDGER_TRANSACTION\x10\x03\x12\x11\n\rKIND_RESPONSE\x10\x04\x42\x07\n\x05thing\"M\n\x0fUnavailablePart\x12,\n\x04part\x18\x01 \x01(\x0e\x32\x1e.vafa.gateway.v1.Customer.Part\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\"w\n\x12GetCustomerRequest\x12\x61\n\x04name\x18\x01 \x01(\tBS\xe2\x41\x01\x02\xfa\x41\x17\n\x15gateway.vafa/Customer\xbaH2r02.^customers/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$\"\xbe\x02\n\x13ListTimelineRequest\x12\x63\n\x06parent\x18\x01 \x01(\tBS\xe2\x41\x01\x02\xfa\x41\x17\n\x15gateway.vafa/Customer\xbaH2r02.^customers/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$\x12\x1e\n\tpage_size\x18\x02 \x01(\x05\x42\x0b\xe2\x41\x01\x01\xbaH\x04\x1a\x02(\x00\x12 \n\npage_token\x18\x03 \x01(\tB\x0c\xe2\x41\x01\x01\xbaH\x05r\x03\x18\x80\x10\x12K\n\x05kinds\x18\x04 \x03(\x0e\x32#.vafa.gateway.v1.TimelineEntry.KindB\x17\xe2\x41\x01\x01\xbaH\x10\x92\x01\r\x10\x04\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\x12\x33\n\tread_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x01\"\xcc\x01\n\x14ListTimelineResponse\x12/\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1e.vafa.gateway.v1.TimelineEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12-\n\tread_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\x0ewithheld_kinds\x18\x04 \x03(\x0e\x32#.vafa.gateway.v1.TimelineEntry.Kind2\xfa\x02\n\x0f\x43ustomerService\x12\x9b\x01\n\x0bGetCustomer\x12#.vafa.gateway.v1.GetCustomerRequest\x1a\x19.vafa.gateway.v1.Customer\"L\x9a\xe5\x18*\n\x0e\x63ustomers.read\x12\x02\x08\x03\x18\x01\"\x12RESOURCE_NOT_FOUND\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/{name=customers/*}\x12\xc8\x01\n\x0cListTimeline\x12$.vafa.gateway.v1.ListTimelineRequest\x1a%.vafa.gateway.v1.ListTimelineResponse\"k\x9a\xe5\x18>\n\x0e\x63ustomers.read\x12\x02\x08\n\x18\x01\"\x12RESOURCE_NOT_FOUND\"\x12PAGE_TOKEN_INVALID\x82\xd3\xe4\x93\x02#\x12!/v1/{parent=customers/*}/timelineb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,16 +49,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CUSTOMER']._serialized_options = b'\352AA\n\025gateway.vafa/Customer\022\023customers/{contact}*\tcustomers2\010customer'
   _globals['_GETCUSTOMERREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETCUSTOMERREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\027\n\025gateway.vafa/Customer\272H2r02.^customers/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'
+  _globals['_LISTTIMELINEREQUEST'].fields_by_name['parent']._loaded_options = None
+  _globals['_LISTTIMELINEREQUEST'].fields_by_name['parent']._serialized_options = b'\342A\001\002\372A\027\n\025gateway.vafa/Customer\272H2r02.^customers/[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'
+  _globals['_LISTTIMELINEREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTTIMELINEREQUEST'].fields_by_name['page_size']._serialized_options = b'\342A\001\001\272H\004\032\002(\000'
+  _globals['_LISTTIMELINEREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTTIMELINEREQUEST'].fields_by_name['page_token']._serialized_options = b'\342A\001\001\272H\005r\003\030\200\020'
+  _globals['_LISTTIMELINEREQUEST'].fields_by_name['kinds']._loaded_options = None
+  _globals['_LISTTIMELINEREQUEST'].fields_by_name['kinds']._serialized_options = b'\342A\001\001\272H\020\222\001\r\020\004\030\001\"\007\202\001\004\020\001 \000'
+  _globals['_LISTTIMELINEREQUEST'].fields_by_name['read_time']._loaded_options = None
+  _globals['_LISTTIMELINEREQUEST'].fields_by_name['read_time']._serialized_options = b'\342A\001\001'
   _globals['_CUSTOMERSERVICE'].methods_by_name['GetCustomer']._loaded_options = None
   _globals['_CUSTOMERSERVICE'].methods_by_name['GetCustomer']._serialized_options = b'\232\345\030*\n\016customers.read\022\002\010\003\030\001\"\022RESOURCE_NOT_FOUND\202\323\344\223\002\030\022\026/v1/{name=customers/*}'
-  _globals['_CUSTOMER']._serialized_start=329
-  _globals['_CUSTOMER']._serialized_end=848
-  _globals['_CUSTOMER_PART']._serialized_start=672
-  _globals['_CUSTOMER_PART']._serialized_end=778
-  _globals['_UNAVAILABLEPART']._serialized_start=850
-  _globals['_UNAVAILABLEPART']._serialized_end=927
-  _globals['_GETCUSTOMERREQUEST']._serialized_start=929
-  _globals['_GETCUSTOMERREQUEST']._serialized_end=1048
-  _globals['_CUSTOMERSERVICE']._serialized_start=1051
-  _globals['_CUSTOMERSERVICE']._serialized_end=1226
+  _globals['_CUSTOMERSERVICE'].methods_by_name['ListTimeline']._loaded_options = None
+  _globals['_CUSTOMERSERVICE'].methods_by_name['ListTimeline']._serialized_options = b'\232\345\030>\n\016customers.read\022\002\010\n\030\001\"\022RESOURCE_NOT_FOUND\"\022PAGE_TOKEN_INVALID\202\323\344\223\002#\022!/v1/{parent=customers/*}/timeline'
+  _globals['_CUSTOMER']._serialized_start=426
+  _globals['_CUSTOMER']._serialized_end=1010
+  _globals['_CUSTOMER_PART']._serialized_start=817
+  _globals['_CUSTOMER_PART']._serialized_end=940
+  _globals['_TIMELINEENTRY']._serialized_start=1013
+  _globals['_TIMELINEENTRY']._serialized_end=1455
+  _globals['_TIMELINEENTRY_KIND']._serialized_start=1332
+  _globals['_TIMELINEENTRY_KIND']._serialized_end=1446
+  _globals['_UNAVAILABLEPART']._serialized_start=1457
+  _globals['_UNAVAILABLEPART']._serialized_end=1534
+  _globals['_GETCUSTOMERREQUEST']._serialized_start=1536
+  _globals['_GETCUSTOMERREQUEST']._serialized_end=1655
+  _globals['_LISTTIMELINEREQUEST']._serialized_start=1658
+  _globals['_LISTTIMELINEREQUEST']._serialized_end=1976
+  _globals['_LISTTIMELINERESPONSE']._serialized_start=1979
+  _globals['_LISTTIMELINERESPONSE']._serialized_end=2183
+  _globals['_CUSTOMERSERVICE']._serialized_start=2186
+  _globals['_CUSTOMERSERVICE']._serialized_end=2564
 # @@protoc_insertion_point(module_scope)

@@ -6,10 +6,13 @@ Customers: one picture of a contact from all services."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from vafa.contacts.v1 import contacts_pb2 as _contacts_pb2
 from vafa.contacts.v1 import interactions_pb2 as _interactions_pb2
+from vafa.feedback.v1 import responses_pb2 as _responses_pb2
+from vafa.loyalty.v1 import ledger_pb2 as _ledger_pb2
 from vafa.loyalty.v1 import members_pb2 as _members_pb2
 from vafa.loyalty.v1 import orders_pb2 as _orders_pb2
 import builtins as _builtins
@@ -45,6 +48,8 @@ class Customer(_message.Message):
         """`purchases` and `recent_orders`, from the loyalty service."""
         PART_POINTS: Customer._Part.ValueType  # 4
         """`memberships`, from the loyalty service."""
+        PART_SCORES: Customer._Part.ValueType  # 5
+        """`scores`, from the feedback service."""
 
     class Part(_Part, metaclass=_PartEnumTypeWrapper):
         """What the picture is made of."""
@@ -59,6 +64,8 @@ class Customer(_message.Message):
     """`purchases` and `recent_orders`, from the loyalty service."""
     PART_POINTS: Customer.Part.ValueType  # 4
     """`memberships`, from the loyalty service."""
+    PART_SCORES: Customer.Part.ValueType  # 5
+    """`scores`, from the feedback service."""
 
     NAME_FIELD_NUMBER: _builtins.int
     CONTACT_FIELD_NUMBER: _builtins.int
@@ -67,6 +74,7 @@ class Customer(_message.Message):
     MEMBERSHIPS_FIELD_NUMBER: _builtins.int
     RECENT_INTERACTIONS_FIELD_NUMBER: _builtins.int
     UNAVAILABLE_PARTS_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The resource name, `customers/{contact}`; the id is that of the contact."""
     @_builtins.property
@@ -95,6 +103,10 @@ class Customer(_message.Message):
         are empty.
         """
 
+    @_builtins.property
+    def scores(self) -> _responses_pb2.ScoreSummary:
+        """The scores that the customer gave. Absent if unavailable."""
+
     def __init__(
         self,
         *,
@@ -105,14 +117,102 @@ class Customer(_message.Message):
         memberships: _abc.Iterable[_members_pb2.Member] | None = ...,
         recent_interactions: _abc.Iterable[_interactions_pb2.Interaction] | None = ...,
         unavailable_parts: _abc.Iterable[Global___UnavailablePart] | None = ...,
+        scores: _responses_pb2.ScoreSummary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact", "purchases", b"purchases"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact", "purchases", b"purchases", "scores", b"scores"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact", "memberships", b"memberships", "name", b"name", "purchases", b"purchases", "recent_interactions", b"recent_interactions", "recent_orders", b"recent_orders", "unavailable_parts", b"unavailable_parts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact", "memberships", b"memberships", "name", b"name", "purchases", b"purchases", "recent_interactions", b"recent_interactions", "recent_orders", b"recent_orders", "scores", b"scores", "unavailable_parts", b"unavailable_parts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Customer: _TypeAlias = Customer  # noqa: Y015
+
+@_typing.final
+class TimelineEntry(_message.Message):
+    """One thing that happened with a customer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TimelineEntry._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: TimelineEntry._Kind.ValueType  # 0
+        """Never sent, and refused."""
+        KIND_INTERACTION: TimelineEntry._Kind.ValueType  # 1
+        """An interaction, from the contacts service."""
+        KIND_ORDER: TimelineEntry._Kind.ValueType  # 2
+        """An order, from the loyalty service."""
+        KIND_LEDGER_TRANSACTION: TimelineEntry._Kind.ValueType  # 3
+        """A ledger transaction, from the loyalty service."""
+        KIND_RESPONSE: TimelineEntry._Kind.ValueType  # 4
+        """A response to a survey, from the feedback service."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What kind of thing it is."""
+
+    KIND_UNSPECIFIED: TimelineEntry.Kind.ValueType  # 0
+    """Never sent, and refused."""
+    KIND_INTERACTION: TimelineEntry.Kind.ValueType  # 1
+    """An interaction, from the contacts service."""
+    KIND_ORDER: TimelineEntry.Kind.ValueType  # 2
+    """An order, from the loyalty service."""
+    KIND_LEDGER_TRANSACTION: TimelineEntry.Kind.ValueType  # 3
+    """A ledger transaction, from the loyalty service."""
+    KIND_RESPONSE: TimelineEntry.Kind.ValueType  # 4
+    """A response to a survey, from the feedback service."""
+
+    TIME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    INTERACTION_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    LEDGER_TRANSACTION_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    kind: Global___TimelineEntry.Kind.ValueType
+    """What kind of thing it is."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it happened, UTC: its `occur_time`, `order_time`, `create_time` or `answer_time`.
+        Entries of one time stand in the order of their kinds, and within a kind by their names.
+        """
+
+    @_builtins.property
+    def interaction(self) -> _interactions_pb2.Interaction:
+        """An interaction."""
+
+    @_builtins.property
+    def order(self) -> _orders_pb2.Order:
+        """An order."""
+
+    @_builtins.property
+    def ledger_transaction(self) -> _ledger_pb2.LedgerTransaction:
+        """A ledger transaction."""
+
+    @_builtins.property
+    def response(self) -> _responses_pb2.Response:
+        """A response to a survey."""
+
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        kind: Global___TimelineEntry.Kind.ValueType = ...,
+        interaction: _interactions_pb2.Interaction | None = ...,
+        order: _orders_pb2.Order | None = ...,
+        ledger_transaction: _ledger_pb2.LedgerTransaction | None = ...,
+        response: _responses_pb2.Response | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interaction", b"interaction", "ledger_transaction", b"ledger_transaction", "order", b"order", "response", b"response", "thing", b"thing", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interaction", b"interaction", "kind", b"kind", "ledger_transaction", b"ledger_transaction", "order", b"order", "response", b"response", "thing", b"thing", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_thing: _TypeAlias = _typing.Literal["interaction", "order", "ledger_transaction", "response"]  # noqa: Y015
+    _WhichOneofArgType_thing: _TypeAlias = _typing.Literal["thing", b"thing"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_thing) -> _WhichOneofReturnType_thing | None: ...
+
+Global___TimelineEntry: _TypeAlias = TimelineEntry  # noqa: Y015
 
 @_typing.final
 class UnavailablePart(_message.Message):
@@ -163,3 +263,89 @@ class GetCustomerRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCustomerRequest: _TypeAlias = GetCustomerRequest  # noqa: Y015
+
+@_typing.final
+class ListTimelineRequest(_message.Message):
+    """Whose timeline to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    READ_TIME_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """The resource name of the customer."""
+    page_size: _builtins.int
+    """At most this many. 0 means 50; above 200 is coerced to 200."""
+    page_token: _builtins.str
+    """The next_page_token of the page before, with the same parent and kinds. Default: the
+    first page.
+    """
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___TimelineEntry.Kind.ValueType]:
+        """Only entries of these kinds, each once. Default: all."""
+
+    @_builtins.property
+    def read_time(self) -> _timestamp_pb2.Timestamp:
+        """Only what was recorded up to then, UTC; a later time than now is now. With a page token,
+        the time of the first page stands and this is passed over. Default: now.
+        """
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        kinds: _abc.Iterable[Global___TimelineEntry.Kind.ValueType] | None = ...,
+        read_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_time", b"read_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "read_time", b"read_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTimelineRequest: _TypeAlias = ListTimelineRequest  # noqa: Y015
+
+@_typing.final
+class ListTimelineResponse(_message.Message):
+    """A page of a timeline."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    READ_TIME_FIELD_NUMBER: _builtins.int
+    WITHHELD_KINDS_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty if this was the last page."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___TimelineEntry]:
+        """The entries of this page, the latest first."""
+
+    @_builtins.property
+    def read_time(self) -> _timestamp_pb2.Timestamp:
+        """The time whose state this is a page of."""
+
+    @_builtins.property
+    def withheld_kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___TimelineEntry.Kind.ValueType]:
+        """The kinds that the caller may not see; their entries are left out."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___TimelineEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+        read_time: _timestamp_pb2.Timestamp | None = ...,
+        withheld_kinds: _abc.Iterable[Global___TimelineEntry.Kind.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_time", b"read_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token", "read_time", b"read_time", "withheld_kinds", b"withheld_kinds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTimelineResponse: _TypeAlias = ListTimelineResponse  # noqa: Y015

@@ -41,6 +41,11 @@ class CustomerServiceStub:
                 request_serializer=vafa_dot_gateway_dot_v1_dot_customers__pb2.GetCustomerRequest.SerializeToString,
                 response_deserializer=vafa_dot_gateway_dot_v1_dot_customers__pb2.Customer.FromString,
                 _registered_method=True)
+        self.ListTimeline = channel.unary_unary(
+                '/vafa.gateway.v1.CustomerService/ListTimeline',
+                request_serializer=vafa_dot_gateway_dot_v1_dot_customers__pb2.ListTimelineRequest.SerializeToString,
+                response_deserializer=vafa_dot_gateway_dot_v1_dot_customers__pb2.ListTimelineResponse.FromString,
+                _registered_method=True)
 
 
 class CustomerServiceServicer:
@@ -49,11 +54,24 @@ class CustomerServiceServicer:
     """
 
     def GetCustomer(self, request, context):
-        """Gets the picture of a customer: profile, purchases, points, last interactions. What one
-        service cannot give in time is named in `unavailable_parts`; the rest still comes.
+        """Gets the picture of a customer: profile, purchases, points, last interactions,
+        scores. What one service cannot give in time is named in `unavailable_parts`; the rest still comes.
 
         Returns NOT_FOUND (RESOURCE_NOT_FOUND) if the contacts service answers that there is no
         such contact.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTimeline(self, request, context):
+        """Lists what happened with a customer, from all services, the latest first: interactions,
+        orders, movements of points and responses to surveys, as one sequence. The sequence is
+        that of `read_time`: what is recorded while it is read page by page does not disturb it.
+
+        Returns NOT_FOUND (RESOURCE_NOT_FOUND) if the contacts service answers that there is no
+        such contact, INVALID_ARGUMENT (PAGE_TOKEN_INVALID). A service that does not answer is
+        UNAVAILABLE: a sequence with a hole would be no sequence.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -66,6 +84,11 @@ def add_CustomerServiceServicer_to_server(servicer, server):
                     servicer.GetCustomer,
                     request_deserializer=vafa_dot_gateway_dot_v1_dot_customers__pb2.GetCustomerRequest.FromString,
                     response_serializer=vafa_dot_gateway_dot_v1_dot_customers__pb2.Customer.SerializeToString,
+            ),
+            'ListTimeline': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTimeline,
+                    request_deserializer=vafa_dot_gateway_dot_v1_dot_customers__pb2.ListTimelineRequest.FromString,
+                    response_serializer=vafa_dot_gateway_dot_v1_dot_customers__pb2.ListTimelineResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -97,6 +120,33 @@ class CustomerService:
             '/vafa.gateway.v1.CustomerService/GetCustomer',
             vafa_dot_gateway_dot_v1_dot_customers__pb2.GetCustomerRequest.SerializeToString,
             vafa_dot_gateway_dot_v1_dot_customers__pb2.Customer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTimeline(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vafa.gateway.v1.CustomerService/ListTimeline',
+            vafa_dot_gateway_dot_v1_dot_customers__pb2.ListTimelineRequest.SerializeToString,
+            vafa_dot_gateway_dot_v1_dot_customers__pb2.ListTimelineResponse.FromString,
             options,
             channel_credentials,
             insecure,

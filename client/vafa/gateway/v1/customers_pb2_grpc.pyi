@@ -36,11 +36,20 @@ class CustomerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CustomerServiceAsyncStub: ...
     GetCustomer: _grpc.UnaryUnaryMultiCallable[_customers_pb2.GetCustomerRequest, _customers_pb2.Customer]
-    """Gets the picture of a customer: profile, purchases, points, last interactions. What one
-    service cannot give in time is named in `unavailable_parts`; the rest still comes.
+    """Gets the picture of a customer: profile, purchases, points, last interactions,
+    scores. What one service cannot give in time is named in `unavailable_parts`; the rest still comes.
 
     Returns NOT_FOUND (RESOURCE_NOT_FOUND) if the contacts service answers that there is no
     such contact.
+    """
+    ListTimeline: _grpc.UnaryUnaryMultiCallable[_customers_pb2.ListTimelineRequest, _customers_pb2.ListTimelineResponse]
+    """Lists what happened with a customer, from all services, the latest first: interactions,
+    orders, movements of points and responses to surveys, as one sequence. The sequence is
+    that of `read_time`: what is recorded while it is read page by page does not disturb it.
+
+    Returns NOT_FOUND (RESOURCE_NOT_FOUND) if the contacts service answers that there is no
+    such contact, INVALID_ARGUMENT (PAGE_TOKEN_INVALID). A service that does not answer is
+    UNAVAILABLE: a sequence with a hole would be no sequence.
     """
 
 @_typing.type_check_only
@@ -51,11 +60,20 @@ class CustomerServiceAsyncStub(CustomerServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetCustomer: _aio.UnaryUnaryMultiCallable[_customers_pb2.GetCustomerRequest, _customers_pb2.Customer]  # type: ignore[assignment]
-    """Gets the picture of a customer: profile, purchases, points, last interactions. What one
-    service cannot give in time is named in `unavailable_parts`; the rest still comes.
+    """Gets the picture of a customer: profile, purchases, points, last interactions,
+    scores. What one service cannot give in time is named in `unavailable_parts`; the rest still comes.
 
     Returns NOT_FOUND (RESOURCE_NOT_FOUND) if the contacts service answers that there is no
     such contact.
+    """
+    ListTimeline: _aio.UnaryUnaryMultiCallable[_customers_pb2.ListTimelineRequest, _customers_pb2.ListTimelineResponse]  # type: ignore[assignment]
+    """Lists what happened with a customer, from all services, the latest first: interactions,
+    orders, movements of points and responses to surveys, as one sequence. The sequence is
+    that of `read_time`: what is recorded while it is read page by page does not disturb it.
+
+    Returns NOT_FOUND (RESOURCE_NOT_FOUND) if the contacts service answers that there is no
+    such contact, INVALID_ARGUMENT (PAGE_TOKEN_INVALID). A service that does not answer is
+    UNAVAILABLE: a sequence with a hole would be no sequence.
     """
 
 class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -69,11 +87,26 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _customers_pb2.GetCustomerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_customers_pb2.Customer, _abc.Awaitable[_customers_pb2.Customer]]:
-        """Gets the picture of a customer: profile, purchases, points, last interactions. What one
-        service cannot give in time is named in `unavailable_parts`; the rest still comes.
+        """Gets the picture of a customer: profile, purchases, points, last interactions,
+        scores. What one service cannot give in time is named in `unavailable_parts`; the rest still comes.
 
         Returns NOT_FOUND (RESOURCE_NOT_FOUND) if the contacts service answers that there is no
         such contact.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTimeline(
+        self,
+        request: _customers_pb2.ListTimelineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_customers_pb2.ListTimelineResponse, _abc.Awaitable[_customers_pb2.ListTimelineResponse]]:
+        """Lists what happened with a customer, from all services, the latest first: interactions,
+        orders, movements of points and responses to surveys, as one sequence. The sequence is
+        that of `read_time`: what is recorded while it is read page by page does not disturb it.
+
+        Returns NOT_FOUND (RESOURCE_NOT_FOUND) if the contacts service answers that there is no
+        such contact, INVALID_ARGUMENT (PAGE_TOKEN_INVALID). A service that does not answer is
+        UNAVAILABLE: a sequence with a hole would be no sequence.
         """
 
 def add_CustomerServiceServicer_to_server(servicer: CustomerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
