@@ -9,7 +9,7 @@ from rich.console import Console
 
 import vafa
 from services.command.customer_view import print_customer
-from services.command.options import DEFAULT_DATA_DIRECTORY, DataDirectory
+from services.command.options import DEFAULT_DATA_DIRECTORY, Address, DataDirectory, TokenFile
 from services.command.running import connect_running
 from vafa.contacts.v1 import contacts_pb2
 from vafa.gateway.v1 import customers_pb2
@@ -32,6 +32,8 @@ def customer(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the message as JSON, and nothing else.")
     ] = False,
+    address: Address = None,
+    token_file: TokenFile = None,
     data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY,
 ) -> None:
     """Show all that the suite knows of a customer.
@@ -39,7 +41,7 @@ def customer(
     Profile, purchases, points, last orders and last interactions. Exit code 1 if there is no
     such customer.
     """
-    with connect_running(data_directory) as suite:
+    with connect_running(data_directory, address, token_file) as suite:
         found = find_customer(suite, id_, system)
     if found is None:
         hint = "" if system else "; for an id of another system, give --system"

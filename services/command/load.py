@@ -1,6 +1,7 @@
 """`vafa load`: a CSV file loaded under a progress bar, and what came of it."""
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,9 @@ import vafa
 from services.command.csv_rows import CannotLoad
 from services.command.csv_values import parse_amount
 from services.command.loading import LoadOptions, LoadReport, load_through
-from services.command.options import DEFAULT_DATA_DIRECTORY, DataDirectory
-from services.command.running import FollowedSuite
+from services.command.options import DEFAULT_DATA_DIRECTORY, Address, DataDirectory, TokenFile
+from services.command.patience import Reach
+from services.command.running import reach_running
 from services.command.summary import print_summary
 
 EXIT_NOT_FINISHED = 1
@@ -56,6 +58,8 @@ def load(
     patience_seconds: Annotated[
         float, typer.Option(min=0, help="How long to wait for a service that is away.")
     ] = 120,
+    address: Address = None,
+    token_file: TokenFile = None,
     data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY,
 ) -> None:
     """Load customers and their orders from a CSV file.
@@ -78,7 +82,8 @@ def load(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     try:
-        report = asyncio.run(_load_with_bar(data_directory, file, options))
+        reached = reach_running(data_directory, address, token_file)
+        report = asyncio.run(_load_with_bar(reached, file, options))
     except (CannotLoad, vafa.VafaError) as error:
         typer.echo(f"vafa load: {error}", err=True)
         raise typer.Exit(EXIT_NOT_FINISHED) from error
@@ -94,7 +99,9 @@ def _mapping(text: str) -> tuple[str, str]:
     return name, column
 
 
-async def _load_with_bar(data_directory: Path, file: Path, options: LoadOptions) -> LoadReport:
+async def _load_with_bar(
+    reached: AbstractAsyncContextManager[Reach], file: Path, options: LoadOptions
+) -> LoadReport:
     console = Console(stderr=True)
     bar = Progress(
         "{task.description}",
@@ -107,7 +114,7 @@ async def _load_with_bar(data_directory: Path, file: Path, options: LoadOptions)
     )
     with bar:
         task = bar.add_task("customers and orders", total=None)
-        async with FollowedSuite(data_directory) as reach:
+        async with reached as reach:
             return await load_through(
                 reach,
                 file,

@@ -15,6 +15,25 @@ DataDirectory = Annotated[
 ]
 DEFAULT_DATA_DIRECTORY = Path(".vafa")
 
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        envvar="VAFA_ADDRESS",
+        help="The one address of a suite, such as that of its edge, if it is not the suite of the"
+        " data directory.",
+    ),
+]
+
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="VAFA_TOKEN_FILE",
+        dir_okay=False,
+        help="The token to call --address with. [default: the admin's of the data directory]",
+    ),
+]
+
 DatabaseUrl = Annotated[
     str | None,
     typer.Option(

@@ -1,11 +1,15 @@
 """The suite that runs in a data directory, as the commands find it."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import vafa
 from services.command.data_directory import CannotStart
+from services.command.patience import Reach
+from services.command.token_files import admin_token_file
 from vafa import access
 
 
@@ -39,10 +43,42 @@ def require_token(token_file: Path) -> None:
         raise CannotStart(str(error)) from error
 
 
-def connect_running(directory: Path) -> vafa.Suite:
-    """Return a client of the suite of a directory, or raise NotRunning."""
-    addresses, token_file = find_running(directory)
+def connect_running(
+    directory: Path, address: str | None = None, token_file: Path | None = None
+) -> vafa.Suite:
+    """Return a client of the suite at one address, or else of that of a directory.
+
+    Raises NotRunning if none runs there.
+    """
+    addresses: access.Addresses
+    if address is None:
+        addresses, token_file = find_running(directory)
+    else:
+        addresses, token_file = address, _token_file(directory, token_file)
     return vafa.connect(addresses, token_file=token_file)
+
+
+@asynccontextmanager
+async def reach_running(
+    directory: Path, address: str | None, token_file: Path | None
+) -> AsyncIterator[Reach]:
+    """Give what reaches the suite at one address, or else that of a directory wherever it is."""
+    if address is None:
+        async with FollowedSuite(directory) as followed:
+            yield followed
+    else:
+        token_file = _token_file(directory, token_file)
+        async with vafa.aio.connect(address, token_file=token_file) as suite:
+            yield lambda: suite
+
+
+def _token_file(directory: Path, token_file: Path | None) -> Path:
+    token_file = token_file or admin_token_file(directory)
+    try:
+        require_token(token_file)
+    except FileNotFoundError as error:
+        raise CannotStart(f"there is no token in {token_file}") from error
+    return token_file
 
 
 class FollowedSuite:

@@ -1,6 +1,5 @@
 """`vafa verify`: the ledgers against their entries."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,9 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 import vafa
-from services.command.options import DEFAULT_DATA_DIRECTORY, DataDirectory
-from services.command.running import connect_running, require_token
-from services.command.token_files import admin_token_file
+from services.command.options import DEFAULT_DATA_DIRECTORY, Address, DataDirectory, TokenFile
+from services.command.running import connect_running
 from vafa.loyalty.v1 import ledger_pb2, programs_pb2
 
 EXIT_VIOLATIONS = 1
@@ -28,19 +26,8 @@ def verify(
     program: Annotated[
         str | None, typer.Option(help="The one programme to verify, such as club. [default: all]")
     ] = None,
-    loyalty: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            help="The loyalty service, if it is not the one of the data directory.",
-        ),
-    ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(
-            help="The token to call it with. [default: the admin's of the data directory]"
-        ),
-    ] = None,
+    address: Address = None,
+    token_file: TokenFile = None,
     data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY,
     timeout_seconds: Annotated[
         float, typer.Option(min=1, max=86_400, help="How long to wait for each programme.")
@@ -51,7 +38,7 @@ def verify(
     Recomputes the ledgers from their entries, and compares every balance, lot and order. Exit code
     0 if all agree, 1 if there is any violation.
     """
-    with _connect(loyalty, token_file, data_directory) as suite:
+    with connect_running(data_directory, address, token_file) as suite:
         names = _names(suite) if program is None else [f"programs/{_id(program)}"]
         found = {
             name: suite.wait(
@@ -69,14 +56,6 @@ def verify(
     if violations.row_count:
         console.print(violations)
         raise typer.Exit(EXIT_VIOLATIONS)
-
-
-def _connect(loyalty: str | None, token_file: Path | None, data_directory: Path) -> vafa.Suite:
-    if loyalty is not None:
-        token_file = token_file or admin_token_file(data_directory)
-        require_token(token_file)
-        return vafa.connect({"loyalty": loyalty}, token_file=token_file)
-    return connect_running(data_directory)
 
 
 def _id(program: str) -> str:

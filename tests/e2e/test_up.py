@@ -253,7 +253,7 @@ def test_verification_counts_what_it_checked(up: Up) -> None:
         "verify",
         "--program",
         "programs/filled",
-        "--loyalty",
+        "--address",
         f"127.0.0.1:{up.base_port + 2}",
         "--token-file",
         str(up.directory / "tokens" / "admin.jwt"),

@@ -242,7 +242,7 @@ def test_a_damaged_token_is_named(
     token_file = tmp_path / "tokens" / "admin.jwt"
     token_file.parent.mkdir()
     token_file.write_bytes(damage)
-    given = ["--loyalty", "127.0.0.1:1", "--token-file", str(token_file)]
+    given = ["--address", "127.0.0.1:1", "--token-file", str(token_file)]
     for arguments in (["--data-directory", str(tmp_path)], given):
         line = refusal(["verify", *arguments], monkeypatch)
         assert line.startswith(f"vafa: the token file {token_file} ")
