@@ -17,9 +17,11 @@ from google.protobuf.message import DecodeError, Message
 from services.chassis import errors, validation
 from services.chassis.call import Call
 from services.chassis.identifiers import new_uid
-from services.chassis.identity import NOBODY, Roles, Tokens
+from services.chassis.identity import NOBODY
 from services.chassis.metrics import Metrics
 from services.chassis.policy import Method
+from services.chassis.roles import Roles
+from services.chassis.tokens import Tokens
 from services.chassis.tracing import Span
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -91,7 +93,7 @@ class Chain:
             with self._span(method.path, tuple(context.invocation_metadata() or ())):
                 seconds = self._seconds(method, context)
                 async with asyncio.timeout(seconds):
-                    request, call = self._admit(method, raw, context, seconds, outcome)
+                    request, call = await self._admit(method, raw, context, seconds, outcome)
                     answer = await implementation(request, call)
             outcome.replayed = call.replayed
             context.set_trailing_metadata(_trailers(outcome))
@@ -112,7 +114,7 @@ class Chain:
         try:
             seconds = self._seconds(method, context)
             async with asyncio.timeout(seconds):
-                request, call = self._admit(method, raw, context, seconds, outcome)
+                request, call = await self._admit(method, raw, context, seconds, outcome)
                 async for part in implementation(request, call):
                     self._metrics.sent(method)
                     yield part.SerializeToString()
@@ -130,14 +132,14 @@ class Chain:
             return method.deadline_seconds
         return max(0.0, min(method.deadline_seconds, remaining - MARGIN_SECONDS))
 
-    def _admit(
+    async def _admit(
         self, method: Method, raw: bytes, context: Context, seconds: float, outcome: Outcome
     ) -> tuple[Message, Call]:
         """Let the call in: access before validation, so that a stranger learns nothing."""
         token = _bearer(context)
         principal = NOBODY
         if not method.public:
-            principal = self._tokens.verify(token)
+            principal = await self._tokens.verify(token)
             outcome.principal = principal.subject
             self._roles.require(principal, method.permission)
         try:

@@ -26,13 +26,16 @@ class Codec:
 
 
 def plain(column: AnyColumn) -> Codec:
-    """Keep text, a whole number, a truth value or an enum as it is."""
+    """Keep text, a whole number, a truth value or an enum as it is; absent is null."""
 
     def read(row: Row, message: Message, field: str) -> None:
-        setattr(message, field, row[column.name])
+        if row[column.name] is not None:
+            setattr(message, field, row[column.name])
 
     def write(message: Message, field: str) -> Row:
-        return {column.name: getattr(message, field)}
+        optional = message.DESCRIPTOR.fields_by_name[field].has_presence
+        absent = optional and not message.HasField(field)
+        return {column.name: None if absent else getattr(message, field)}
 
     return Codec((column,), read, write)
 
@@ -103,6 +106,18 @@ def json_of(message: Message, field: str) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     return [json_format.MessageToDict(item, preserving_proto_field_name=True) for item in value]
+
+
+def texts(column: AnyColumn) -> Codec:
+    """Keep a list of text as JSON, opaque to the database."""
+
+    def read(row: Row, message: Message, field: str) -> None:
+        getattr(message, field).extend(row[column.name])
+
+    def write(message: Message, field: str) -> Row:
+        return {column.name: list(getattr(message, field))}
+
+    return Codec((column,), read, write)
 
 
 def computed(*columns: AnyColumn, value: Callable[[Row], Any]) -> Codec:

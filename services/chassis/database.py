@@ -27,6 +27,7 @@ from services.chassis.schema import ChassisTables
 from services.chassis.settings import ServiceSettings
 from services.chassis.steps import get
 from services.chassis.transaction import RunAgain, Transaction
+from services.chassis.withholding import without_secrets
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
@@ -183,9 +184,10 @@ class Database:
     async def write(self, call: Call, work: Callable[[Transaction], M]) -> M:
         """Run one command in one transaction, and store its answer under its request_id.
 
-        A repeat gets the stored answer; another payload raises RequestIdReused. A Refusal
-        rolls back and is not stored. Work may run again after a failure that will pass, so
-        it touches no clock, network or log; raises Unavailable when that does not help.
+        A repeat gets the stored answer, which is without secrets; another payload raises
+        RequestIdReused. A Refusal rolls back and is not stored. Work may run again after a
+        failure that will pass, so it touches no clock, network or log; raises Unavailable when
+        that does not help.
         """
         commit = functools.partial(self._command, call, work)
         answer, was_stored = await self._lanes["write"].run(commit)
@@ -226,13 +228,21 @@ class Database:
         return _again(once, time.monotonic() + self._settings.statement_timeout_seconds)
 
     def _command(self, call: Call, work: Callable[[Transaction], M]) -> tuple[M, bool]:
+        # A commit whose confirmation was lost may have happened: then its answer stands under
+        # the request_id, and only here is it whole.
+        given: dict[bytes, M] = {}
+
         def answer(transaction: Transaction) -> tuple[M, bool]:
             stored = transaction.claim(call)
-            if stored is not None:
-                return call.method.response_class.FromString(stored), True  # type: ignore[return-value]
-            response = work(transaction)
-            transaction.store_answer(call, response.SerializeToString())
-            return response, False
+            if stored is None:
+                response = work(transaction)
+                to_store = without_secrets(response).SerializeToString()
+                transaction.store_answer(call, to_store)
+                given[to_store] = response
+                return response, False
+            if stored in given:
+                return given[stored], False
+            return call.method.response_class.FromString(stored), True  # type: ignore[return-value]
 
         return self._transact(answer, call)
 

@@ -52,6 +52,8 @@ def _values(field: FilterField, key: str | None, message: Message) -> list[Any]:
     found: list[Any] = [message]
     for name in field.path.removesuffix(".*").split("."):
         found = [value for holder in found for value in _children(field, key, holder, name)]
+    if field.ids:
+        return [field.ids(value) for value in found]
     if field.type is FieldType.TIME:
         return [value.ToDatetime(tzinfo=UTC) for value in found]
     return found

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -15,6 +15,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    true,
     tuple_,
 )
 from sqlalchemy.sql.visitors import iterate
@@ -40,6 +41,13 @@ class Scalar:
 
 
 @dataclass(frozen=True)
+class Key:
+    """The columns of the row's key, which hold the ids of its resource name."""
+
+    columns: tuple[Column[str], ...]
+
+
+@dataclass(frozen=True)
 class Related:
     """A column of the rows of another table that belong to the row.
 
@@ -52,7 +60,10 @@ class Related:
     key: Column[Any] | None = None
 
 
-def to_sql(expression: Expression, bindings: Mapping[str, Scalar | Related]) -> ColumnElement[bool]:
+Binding = Scalar | Key | Related
+
+
+def to_sql(expression: Expression, bindings: Mapping[str, Binding]) -> ColumnElement[bool]:
     """Return the condition, which is true or false and never null. Bindings are keyed by path.
 
     Raises KeyError for a field without a binding, and TypeError for a map bound without keys.
@@ -61,7 +72,7 @@ def to_sql(expression: Expression, bindings: Mapping[str, Scalar | Related]) -> 
 
 
 def _condition(
-    expression: Expression, bindings: Mapping[str, Scalar | Related], *, negated: bool
+    expression: Expression, bindings: Mapping[str, Binding], *, negated: bool
 ) -> ColumnElement[bool]:
     match expression:
         case Not(term):
@@ -87,9 +98,10 @@ def _depth(expression: Expression) -> int:
             return 0
 
 
-def _leaf(
-    leaf: Comparison | Presence, binding: Scalar | Related, *, negated: bool
-) -> ColumnElement[bool]:
+def _leaf(leaf: Comparison | Presence, binding: Binding, *, negated: bool) -> ColumnElement[bool]:
+    if isinstance(binding, Key):
+        holds = _holds_for_key(leaf, binding.columns)
+        return not_(holds) if negated else holds
     is_map = leaf.field.path.endswith(".*")
     if isinstance(binding, Scalar):
         if is_map:
@@ -135,6 +147,18 @@ def _holds(leaf: Comparison | Presence, column: ColumnElement[Any]) -> ColumnEle
     return and_(there, OPERATORS[leaf.operator](column, value))
 
 
+def _holds_for_key(
+    leaf: Comparison | Presence, columns: tuple[Column[str], ...]
+) -> ColumnElement[bool]:
+    """Return the condition on a key, whose columns are never null."""
+    if isinstance(leaf, Presence):
+        return true()
+    ids = cast("tuple[str, ...]", leaf.value)
+    there = tuple_(*(literal(id_, c.type) for c, id_ in zip(columns, ids, strict=True)))
+    condition: ColumnElement[bool] = OPERATORS[leaf.operator](tuple_(*columns), there)
+    return condition
+
+
 def _is_not_zero(field: FilterField, column: ColumnElement[Any]) -> ColumnElement[bool]:
     match field.type:
         case FieldType.TEXT:
@@ -143,7 +167,7 @@ def _is_not_zero(field: FilterField, column: ColumnElement[Any]) -> ColumnElemen
             return column.is_(True)
         case FieldType.INTEGER | FieldType.ENUM:
             return column != 0
-        case FieldType.TIME:
+        case FieldType.TIME | FieldType.NAME:
             return column.is_not(None)
 
 

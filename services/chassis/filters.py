@@ -73,6 +73,7 @@ class FieldType(enum.Enum):
     BOOLEAN = "true or false"
     TIME = "a time of RFC 3339, at most to the microsecond, such as 2026-01-31T23:59:59Z"
     ENUM = "one of its values"
+    NAME = "a resource name of the kind that is listed"
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,15 @@ class FilterField:
     then stand in the place of `*`; `emails.address` for a field of a repeated message.
     `values` are the names of an ENUM. `normalise` brings a TEXT, or the beginning of one, to
     the form in which it is stored; the ValueError it may raise tells the caller why not.
+    `ids` are those in a NAME, and a ValueError for what is none: names compare by their ids, one
+    after another, as lists are ordered by them.
     """
 
     path: str
     type: FieldType
     values: Mapping[str, int] = dataclasses.field(default_factory=dict, hash=False)
     normalise: Callable[[str], str] | None = None
+    ids: Callable[[str], tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ class Comparison:
     field: FilterField
     key: str | None
     operator: str
-    value: str | int | datetime
+    value: "Value"
     prefix: bool = False
 
 
@@ -136,6 +140,8 @@ class Presence:
 
 
 Expression = And | Or | Not | Comparison | Presence
+# What a field is compared with; the ids stand for a NAME.
+Value = str | int | datetime | tuple[str, ...]
 
 
 def parse(text: str, fields: Mapping[str, FilterField]) -> Expression | None:
@@ -234,7 +240,7 @@ def _resolve(name: Token, fields: Mapping[str, FilterField]) -> tuple[FilterFiel
     raise _error(name, f"There is no field {_shown(name)} to filter by.")
 
 
-def _value(field: FilterField, literal: Token) -> tuple[str | int | datetime, bool]:
+def _value(field: FilterField, literal: Token) -> tuple[Value, bool]:
     """Return what the field is compared with, and whether that is the beginning of a text."""
     text, prefix = _unescape(literal)
     if field.type is FieldType.TEXT:
@@ -246,14 +252,17 @@ def _value(field: FilterField, literal: Token) -> tuple[str | int | datetime, bo
             raise _error(literal, f"Nothing precedes the *: write {field.path}:* for any value.")
         return text, prefix
     try:
-        # With its *, the literal is none of the types that are not text.
-        return _typed(field, literal if prefix else text, quoted=literal.type == "QUOTED"), False
+        if prefix:
+            raise ValueError("only text begins with something")
+        return _typed(field, text, quoted=literal.type == "QUOTED"), False
     except (ValueError, KeyError, OverflowError):
         expected = ", ".join(field.values) or field.type.value
         raise _error(literal, f"{field.path} is compared with {expected}.") from None
 
 
-def _typed(field: FilterField, text: str, *, quoted: bool) -> int | datetime:
+def _typed(field: FilterField, text: str, *, quoted: bool) -> Value:
+    if field.ids:
+        return field.ids(text)
     if field.type is FieldType.ENUM:
         return field.values[text]
     if field.type is FieldType.TIME:

@@ -5,12 +5,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from google.api import resource_pb2
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 from sqlalchemy import Table, and_
 
 from services.chassis.errors import Refusal
-from services.chassis.filter_sql import Related, Scalar
+from services.chassis.filter_sql import Binding, Key, Related, Scalar
 from services.chassis.filters import FieldType, FilterField
+from services.chassis.identifiers import Pattern
 from services.chassis.rows import Row
 
 
@@ -29,15 +32,35 @@ class Index:
 
 @dataclass(frozen=True)
 class Filterable:
-    """What a path of the filter language means in SQL; `normalise` is done to text literals."""
+    """What a path of the filter language means in SQL; `normalise` is done to text literals, and
+    `ids` takes resource names apart.
+    """
 
-    binding: Scalar | Related
+    binding: Binding
     normalise: Callable[[str], str] | None = None
+    ids: Callable[[str], tuple[str, ...]] | None = None
 
 
 def scalars(table: Table, *names: str) -> dict[str, Filterable]:
     """Return the paths of fields that are columns of the same names."""
     return {name: Filterable(Scalar(table.c[name])) for name in names}
+
+
+def by_name(message: type[Message], table: Table) -> dict[str, Filterable]:
+    """Return the path of the resource name, whose ids are the table's key."""
+    pattern = pattern_of(message.DESCRIPTOR)
+    key = Key(tuple(table.c[name] for name in key_columns(pattern)))
+    return {"name": Filterable(key, ids=pattern.parse)}
+
+
+def pattern_of(descriptor: Any) -> Pattern:
+    """Return the pattern of the names of a resource, as the contract states it."""
+    return Pattern(descriptor.GetOptions().Extensions[resource_pb2.resource].pattern[0])
+
+
+def key_columns(pattern: Pattern) -> tuple[str, ...]:
+    """Return the names of the columns that hold the ids of a pattern."""
+    return tuple(f"{variable}_id" for variable in pattern.variables)
 
 
 def related(owner: Table, found_by: Table, value: str, key: str | None = None) -> Related:
@@ -60,7 +83,10 @@ def label_rows(message: Any) -> list[Row]:
 def filter_fields(descriptor: Any, filters: Mapping[str, Filterable]) -> dict[str, FilterField]:
     """Describe paths to the filter language by their fields in the contract."""
     return {
-        path: _filter_field(descriptor, path, entry.normalise) for path, entry in filters.items()
+        path: FilterField(path, FieldType.NAME, ids=entry.ids)
+        if entry.ids
+        else _filter_field(descriptor, path, entry.normalise)
+        for path, entry in filters.items()
     }
 
 

@@ -13,6 +13,9 @@ from services.chassis.metrics import Metrics
 CHECK_SECONDS = 2.0
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+# What a health check may ask for beside "" and the names of the gRPC services.
+LIVENESS = "liveness"
+READINESS = "readiness"
 log = structlog.get_logger()
 
 
@@ -24,7 +27,7 @@ class Health:
     def __init__(self, database: Database, services: list[str], metrics: Metrics) -> None:
         self.servicer = health.aio.HealthServicer()
         self._database = database
-        self._names = ["", "readiness", *services]
+        self._names = ["", READINESS, *services]
         self._metrics = metrics
         self._draining = False
         self._reachable = False
@@ -33,7 +36,7 @@ class Health:
     async def run(self) -> None:
         """Check every two seconds until cancelled."""
         # A loop that does not turn does not answer; that is all that liveness has to say.
-        await self.servicer.set("liveness", SERVING)
+        await self.servicer.set(LIVENESS, SERVING)
         while True:
             await self.check()
             began = time.monotonic()

@@ -225,7 +225,7 @@ class Operations:
         size = min(request.page_size or DEFAULT_SIZE, LARGEST_SIZE)
         query = select(table).order_by(table.c.id.desc()).limit(size + 1)
         if request.page_token:
-            query = query.where(table.c.id < cursor.read(request.page_token, [table.c.id])[0])
+            query = query.where(table.c.id < cursor.read(request.page_token, [str])[0])
         rows = await self._database.read(lambda c: c.execute(query).mappings().all())
         token = cursor.write([rows[size - 1]["id"]]) if len(rows) > size else ""
         return operations_pb2.ListOperationsResponse(

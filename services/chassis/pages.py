@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -77,13 +78,14 @@ def page(
             select = select.where(resource.table.c[key] == id_)
     if resource.soft_delete and not query.show_deleted:
         select = select.where(resource.table.c.delete_time.is_(None))
-    condition = _condition(resource, query.filter)
+    condition = filter_condition(resource, query.filter)
     if condition is not None:
         select = select.where(condition)
     order = _order(resource, query.order_by)
     cursor = Cursor(token_key, (resource.type_name, *_bound(query)))
     if query.page_token:
-        values = cursor.read(query.page_token, [column for column, _ in order])
+        types = [column.type.python_type for column, _ in order]
+        values = cursor.read(query.page_token, types)
         select = select.where(_after(order, values))
     size = min(query.page_size or DEFAULT_SIZE, LARGEST_SIZE)
     ordered = (column.desc() if falls else column.asc() for column, falls in order)
@@ -111,8 +113,8 @@ class Cursor:
         sealed = nonce + self._cipher.encrypt(nonce, body, self._bound)
         return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
-    def read(self, token: str, columns: list[Column[Any]]) -> list[Any]:
-        """Return the place that a token stands for; raises PageTokenInvalid."""
+    def read(self, token: str, types: Sequence[type]) -> list[Any]:
+        """Return the place that a token stands for, in these types; raises PageTokenInvalid."""
         try:
             sealed = base64.b64decode(
                 token + "=" * (-len(token) % 4), altchars=b"-_", validate=True
@@ -121,10 +123,9 @@ class Cursor:
             values = json.loads(self._cipher.decrypt(nonce, rest, self._bound))
         except (ValueError, InvalidTag) as error:
             raise errors.PageTokenInvalid from error
-        times = [column.type.python_type is datetime for column in columns]
         return [
-            datetime.fromisoformat(value) if is_time else value
-            for value, is_time in zip(values, times, strict=True)
+            datetime.fromisoformat(value) if kind is datetime else value
+            for value, kind in zip(values, types, strict=True)
         ]
 
 
@@ -133,7 +134,11 @@ def _bound(query: PageQuery) -> tuple[str, ...]:
     return (*query.parent, *query.scope, *bound)
 
 
-def _condition(resource: Resource[Any], text: str) -> ColumnElement[bool] | None:
+def filter_condition(resource: Resource[Any], text: str) -> ColumnElement[bool] | None:
+    """Return the condition that a filter of the resource states, None for an empty one.
+
+    Raises FilterInvalid.
+    """
     try:
         expression = parse(text, resource.filter_fields)
     except FilterSyntaxError as error:

@@ -80,8 +80,9 @@ class Parking:
         size = min(request.page_size or DEFAULT_SIZE, LARGEST_SIZE)
         query = self._ordered().limit(size + 1)
         if request.page_token:
-            here = tuple_(*order)
-            query = query.where(here > tuple_(*cursor.read(request.page_token, order)))
+            types = [column.type.python_type for column in order]
+            place = cursor.read(request.page_token, types)
+            query = query.where(tuple_(*order) > tuple_(*place))
         rows = await self._database.read(lambda c: c.execute(query).mappings().all())
         response = events_pb2.ListParkedEventsResponse()
         for row in rows[:size]:

@@ -61,17 +61,23 @@ class Method:
 
 
 def method_of(descriptor: MethodDescriptor) -> Method:
-    """Return the method with its stated policy; raises PolicyMissing without a whole one."""
+    """Return the method with its stated policy; raises PolicyMissing without a whole one, and
+    for a public method that writes.
+    """
     policy = descriptor.GetOptions().Extensions[policy_pb2.policy]
     seconds = policy.deadline.seconds + policy.deadline.nanos / 1e9
     stated = policy.effect and policy.failures
     if not stated or seconds <= 0 or policy.public == bool(policy.permission):
         raise PolicyMissing(f"{descriptor.full_name} states no complete policy")
+    writes = policy.effect == policy_pb2.EFFECT_WRITE
+    if policy.public and writes:
+        # Its answers would stand under request ids that all strangers share.
+        raise PolicyMissing(f"{descriptor.full_name} lets everybody write")
     return Method(
         descriptor=descriptor,
         permission=policy.permission,
         deadline_seconds=seconds,
-        writes=policy.effect == policy_pb2.EFFECT_WRITE,
+        writes=writes,
         failures=frozenset(policy.failures) - {"NONE"},
     )
 

@@ -15,11 +15,12 @@ from services.chassis.finding import (
     Filterable,
     Index,
     filter_fields,
+    key_columns,
     label_rows,
+    pattern_of,
     related,
     snake,
 )
-from services.chassis.identifiers import Pattern
 from services.chassis.rows import Row
 
 M = TypeVar("M", bound=Message)
@@ -56,12 +57,12 @@ class Resource(Generic[M]):
         descriptor: Any = message.DESCRIPTOR
         option = descriptor.GetOptions().Extensions[resource_pb2.resource]
         self.message, self.table, self.parent = message, table, parent
-        self.pattern = Pattern(option.pattern[0])
+        self.pattern = pattern_of(descriptor)
         self.type_name: str = descriptor.name
         self.singular = snake(option.singular)
         self.plural = snake(option.plural)
         self.plural_name = option.plural[0].upper() + option.plural[1:]
-        self.keys = tuple(f"{variable}_id" for variable in self.pattern.variables)
+        self.keys = key_columns(self.pattern)
         self.soft_delete = "delete_time" in table.c
         self.versioned = "version" in table.c
         self.indexes = tuple(indexes)
@@ -162,21 +163,23 @@ def copy_field(source: Message, target: Message, name: str) -> None:
         getattr(target, name).update(value)
     elif field.is_repeated:
         getattr(target, name).extend(value)
+    elif field.has_presence and not source.HasField(name):
+        return
     elif field.message_type is None:
         setattr(target, name, value)
-    elif source.HasField(name):
+    else:
         getattr(target, name).CopyFrom(value)
 
 
 def value_of(message: Message, name: str) -> Any:
-    """Return a field in a form that can be compared; None for an absent message."""
+    """Return a field in a form that can be compared; None for an absent one."""
     field = message.DESCRIPTOR.fields_by_name[name]
     value = getattr(message, name)
     if _is_map(field):
         return dict(value)
     if field.is_repeated:
         return list(value)
-    return None if field.message_type and not message.HasField(name) else value
+    return None if field.has_presence and not message.HasField(name) else value
 
 
 def _is_map(field: Any) -> bool:

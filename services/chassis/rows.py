@@ -14,6 +14,8 @@ from sqlalchemy import (
     String,
     Table,
     bindparam,
+    func,
+    select,
     types,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -64,6 +66,18 @@ Text = String().with_variant(String(collation="C"), "postgresql")
 Json = types.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
 # A number that the database gives, rising. SQLite counts only a plain INTEGER key.
 Serial = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def lock_name(connection: Connection, name: str, *, shared: bool) -> None:
+    """Hold a name until the transaction ends, alone or shared with others who share it.
+
+    Who wants it alone waits for those who share it now, and who comes later waits behind: so
+    they cannot keep it from him for ever, as those who share the lock of a row can. SQLite has
+    one writer, who is alone anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
+        connection.execute(select(lock(func.hashtextextended(name, 0))))
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:

@@ -20,16 +20,19 @@ from services.chassis.consumer import Consumer, Rebuild
 from services.chassis.database import Database
 from services.chassis.feed import EventServicer, Feed
 from services.chassis.health import Health
-from services.chassis.identity import UNREADABLE, Roles, Tokens
+from services.chassis.issuers import Issuer, Issuers
 from services.chassis.logs import configure_logs
 from services.chassis.metrics import Metrics
 from services.chassis.migrate import wait_for_schema
 from services.chassis.operations import Kind, Operations, operations_methods
 from services.chassis.parking import Handler, Parking
 from services.chassis.policy import Method, methods_of
+from services.chassis.roles import Roles
 from services.chassis.schema import ChassisTables
 from services.chassis.settings import EXIT_CONFIGURATION, ServiceSettings
+from services.chassis.tokens import Tokens
 from services.chassis.tracing import no_span, spans_to
+from services.chassis.watched_file import UNREADABLE
 from vafa.aio import Suite
 from vafa.events.v1 import events_pb2
 
@@ -64,6 +67,7 @@ class Furniture:
     database: Database
     operations: Operations
     metrics: Metrics
+    roles: Roles
 
 
 class Handlers(grpc.GenericRpcHandler):
@@ -98,12 +102,27 @@ class ConfigurationError(Exception):
     """The settings cannot work; the text says which and why."""
 
 
-def _tokens(settings: ServiceSettings) -> tuple[Tokens, Roles]:
+def _access(settings: ServiceSettings) -> tuple[Tokens, Roles]:
     try:
-        tokens = Tokens(settings.jwks_file, settings.token_issuer, settings.token_audience)
-        return tokens, Roles(settings.roles_file)
-    except (OSError, *UNREADABLE) as error:
-        raise ConfigurationError(f"keys or roles cannot be read: {error}") from error
+        issuers = Issuers(_own_issuer(settings), settings.issuers_file)
+        return Tokens(issuers), Roles(settings.roles_file)
+    except UNREADABLE as error:
+        raise ConfigurationError(f"keys, issuers or roles cannot be read: {error}") from error
+
+
+def _own_issuer(settings: ServiceSettings) -> Issuer | None:
+    """Return the suite's own issuer, whose subjects bear no prefix; None if it has none."""
+    if not settings.token_issuer:
+        return None
+    return Issuer(
+        issuer=settings.token_issuer,
+        audiences=[settings.token_audience],
+        algorithms=["EdDSA"],
+        jwks_file=settings.jwks_file,
+        roles_claim="roles",
+        subject_prefix="",
+        max_lifetime_seconds=300,
+    )
 
 
 def _server(settings: ServiceSettings) -> grpc.aio.Server:
@@ -149,7 +168,7 @@ async def _serve(
     kinds: Mapping[str, Callable[[Database], Kind]],
 ) -> int:
     metrics = Metrics()
-    tokens, roles = _tokens(settings)
+    tokens, roles = _access(settings)
     database = Database(settings, tables, metrics)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -162,7 +181,7 @@ async def _serve(
     of_kind = {name: make(database) for name, make in kinds.items()}
     operations = Operations(service, database, of_kind)
     await database.open(feed.committed)
-    parts = make_parts(Furniture(database, operations, metrics))
+    parts = make_parts(Furniture(database, operations, metrics, roles))
     handlers = {f"feeds/{name}": sub.handlers for name, sub in parts.subscriptions.items()}
     parking = Parking(database, handlers)
     event_service = events_pb2.DESCRIPTOR.services_by_name["EventService"]
@@ -196,6 +215,7 @@ async def _serve(
         parking.measure(metrics),
         operations.run(),
         health.run(),
+        tokens.run(),
         *(consumer.run() for consumer in consumers),
         *(work() for work in parts.background),
     ]

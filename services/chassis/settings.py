@@ -2,17 +2,21 @@
 
 import sys
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
+    BeforeValidator,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+# A path, or nothing: an empty variable would otherwise stand for the present folder.
+OptionalPath = Annotated[Path | None, BeforeValidator(lambda path: path or None)]
 # What sysexits.h calls EX_CONFIG.
 EXIT_CONFIGURATION = 78
 
@@ -26,15 +30,20 @@ class ServiceSettings(BaseSettings):
 
     # sqlite:///file or postgresql+psycopg://user@host/name
     database_url: str
+    # A file that holds database_url, and goes before it: a secret need stand in no environment.
+    database_url_file: OptionalPath = None
     listen: str
     metrics_listen: str
-    # Who issues the tokens, for whom, and the keys to check them by.
+    # The suite's own issuer of tokens, for whom they are, and the keys to check them by. An empty
+    # issuer stands for none: then only those of issuers_file are trusted.
     token_issuer: str = "vafa-local"  # noqa: S105
     token_audience: str = "vafa"  # noqa: S105
     jwks_file: Path = Path(".vafa/keys/jwks.json")
+    # Further issuers; services/chassis/issuers.py says what the file holds.
+    issuers_file: OptionalPath = None
     roles_file: Path = Path(__file__).parent.parent / "roles.json"
     # The service's own token, for calls of its own accord. It is read anew when it changes.
-    token_file: Path | None = None
+    token_file: OptionalPath = None
     reflection: bool = True
     log_level: str = "INFO"
     # Where to send traces; none by default.
@@ -61,6 +70,13 @@ class ServiceSettings(BaseSettings):
     drain_delay_seconds: NonNegativeFloat = 10
     stop_grace_seconds: NonNegativeFloat = 25
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_database_url(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if not values.get("database_url_file"):
+            return values
+        return values | {"database_url": database_url_in(Path(values["database_url_file"]))}
+
     @classmethod
     def from_environment(cls) -> Self:
         """Return the settings of this process; exits with 78 and names those that cannot work."""
@@ -68,7 +84,21 @@ class ServiceSettings(BaseSettings):
             return cls()
         except ValidationError as error:
             # Without their values, which may be secret.
-            wrong = ", ".join(f"{one['loc'][0]}: {one['msg']}" for one in error.errors())
+            wrong = ", ".join(
+                ": ".join([*map(str, one["loc"]), one["msg"]]) for one in error.errors()
+            )
             prefix = cls.model_config.get("env_prefix", "")
             print(f"settings {prefix}* cannot work: {wrong}", file=sys.stderr)  # noqa: T201
             sys.exit(EXIT_CONFIGURATION)
+
+
+def database_url_in(path: Path) -> str:
+    """Return the database URL that a file holds; raises ValueError if it holds none."""
+    try:
+        url = path.read_text().strip()
+    except (OSError, UnicodeError) as error:
+        # Without the content, which is secret.
+        raise ValueError(f"{path} cannot be read: {type(error).__name__}") from None
+    if not url:
+        raise ValueError(f"{path} is empty")
+    return url

@@ -9,10 +9,18 @@ from sqlalchemy import Connection
 from services.chassis import errors
 from services.chassis.call import Call
 from services.chassis.database import Database
-from services.chassis.identifiers import WILDCARD
 from services.chassis.pages import Page, PageQuery, page
 from services.chassis.resource import Resource
-from services.chassis.steps import Draft, get, get_many, insert, soft_delete, undelete, update
+from services.chassis.steps import (
+    Draft,
+    get,
+    get_many,
+    insert,
+    require_parent,
+    soft_delete,
+    undelete,
+    update,
+)
 from services.chassis.transaction import Transaction
 
 
@@ -64,11 +72,7 @@ class Standard:
     def list_page(self, connection: Connection, request: Any) -> Page:
         """Return the page that a List request asks for."""
         resource, parent = self.resource, self.resource.parent
-        ids: tuple[str, ...] = ()
-        if parent is not None:
-            ids = tuple(parent.key_of(request.parent).values())
-            if WILDCARD not in ids:
-                get(connection, parent, request.parent)
+        ids = () if parent is None else require_parent(connection, parent, request.parent)
         query = PageQuery.of(request, ids)
         return page(connection, resource, query, self.database.store.page_token_key)
 

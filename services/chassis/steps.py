@@ -1,5 +1,6 @@
 """The steps of the standard methods as plain functions, for custom methods to compose."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -10,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, select
 
 from services.chassis import errors
 from services.chassis.finding import Index
-from services.chassis.identifiers import id_of, new_uid
+from services.chassis.identifiers import WILDCARD, id_of, new_uid
 from services.chassis.resource import Resource, copy_field, etag_of, value_of
 from services.chassis.rows import Row, insert_new_rows, insert_rows, update_rows
 from services.chassis.transaction import RunAgain, Transaction
@@ -53,6 +54,21 @@ def get(
     if row is None or (not deleted and resource.soft_delete and row["delete_time"] is not None):
         raise errors.ResourceNotFound(name)
     return dict(row)
+
+
+def require_parent(connection: Connection, parent: Resource[Any], name: str) -> tuple[str, ...]:
+    """Return the ids in the parent of a list, each of which may be `-` for any.
+
+    Raises ResourceNotFound unless that is there which is named before the first `-`.
+    """
+    ids = tuple(parent.key_of(name).values())
+    named = list(itertools.takewhile(lambda id_: id_ != WILDCARD, ids))
+    above: Resource[Any] | None = parent
+    while above is not None and len(above.keys) > len(named):
+        above = above.parent
+    if above is not None:
+        get(connection, above, above.pattern.format(named))
+    return ids
 
 
 def get_many(connection: Connection, resource: Resource[M], names: Sequence[str]) -> list[M]:
@@ -146,8 +162,6 @@ def update(
     changed = [name for name in resource.settable if value_of(new, name) != value_of(old, name)]
     if not changed:
         return old
-    values = resource.to_row(new)
-    fresh = _rewrite(transaction, resource, row, values)
     for index in resource.indexes:
         rows = index.rows(new)
         if rows != index.rows(old):
@@ -156,16 +170,34 @@ def update(
             transaction.connection.execute(gone)
             owned = [(path, [owner | dict(extra) for extra in rows])]
             _insert_index(transaction.connection, resource, index, owned)
-    _tell(transaction, resource, "updated", fresh, changed)
+    return change(transaction, resource, row, resource.to_row(new), "updated", changed)
+
+
+def change(
+    transaction: Transaction,
+    resource: Resource[M],
+    row: Row,
+    values: Row,
+    happened: str,
+    paths: Sequence[str] = (),
+) -> M:
+    """Set columns of a locked row, and tell of it as `{singular}.{happened}` with the paths
+    of the fields that changed; return it as it is now.
+    """
+    fresh = dict(values) | {"version": row["version"] + 1, "update_time": transaction.now}
+    update_rows(
+        transaction.connection, resource.table, resource.keys, [_owner(resource, row) | fresh]
+    )
+    fresh = dict(row) | fresh
+    event_type, name = f"{resource.singular}.{happened}", resource.name_of(row)
+    transaction.changed(event_type, name, version=fresh["version"], paths=paths)
     return resource.to_message(fresh)
 
 
 def soft_delete(transaction: Transaction, resource: Resource[M], row: Row, etag: str) -> M:
     """Mark a locked row as deleted; raises EtagMismatch."""
     require_etag(resource, row, etag)
-    fresh = _rewrite(transaction, resource, row, {"delete_time": transaction.now})
-    _tell(transaction, resource, "deleted", fresh, ())
-    return resource.to_message(fresh)
+    return change(transaction, resource, row, {"delete_time": transaction.now}, "deleted")
 
 
 def undelete(transaction: Transaction, resource: Resource[M], row: Row, etag: str) -> M:
@@ -173,37 +205,13 @@ def undelete(transaction: Transaction, resource: Resource[M], row: Row, etag: st
     require_etag(resource, row, etag)
     if row["delete_time"] is None:
         raise errors.ResourceNotDeleted(resource.name_of(row))
-    fresh = _rewrite(transaction, resource, row, {"delete_time": None})
-    _tell(transaction, resource, "undeleted", fresh, ())
-    return resource.to_message(fresh)
+    return change(transaction, resource, row, {"delete_time": None}, "undeleted")
 
 
 def require_etag(resource: Resource[Any], row: Row, etag: str) -> None:
     """Raise EtagMismatch if an etag is given that is not the row's."""
     if etag and etag != etag_of(row):
         raise errors.EtagMismatch(resource.name_of(row))
-
-
-def _tell(
-    transaction: Transaction,
-    resource: Resource[Any],
-    happened: str,
-    row: Row,
-    paths: Sequence[str],
-) -> None:
-    event_type = f"{resource.singular}.{happened}"
-    name, version = resource.name_of(row), row["version"]
-    transaction.changed(event_type, name, version=version, paths=paths)
-
-
-def _rewrite(
-    transaction: Transaction, resource: Resource[Any], row: Row, values: Row
-) -> dict[str, Any]:
-    fresh = dict(values) | {"version": row["version"] + 1, "update_time": transaction.now}
-    update_rows(
-        transaction.connection, resource.table, resource.keys, [_owner(resource, row) | fresh]
-    )
-    return dict(row) | fresh
 
 
 def _checked(

@@ -30,13 +30,16 @@ from services.chassis.operations import operations_methods
 from services.chassis.policy import Method, methods_of
 from services.chassis.resource import Resource
 from services.contacts.resources import CONTACT, INTERACTION
+from services.feedback.resources import RESPONSE, SURVEY
+from services.gateway.resources import API_KEY
 from services.loyalty.resources import LEDGER_TRANSACTION, LOT, MEMBER, ORDER, PROGRAM
 from tests.harness.suite import RunningSuite
 from vafa.api.v1 import error_reason_pb2
 from vafa.contacts.v1 import contacts_pb2, interactions_pb2
 from vafa.errors import error_from_call
 from vafa.events.v1 import events_pb2
-from vafa.gateway.v1 import customers_pb2
+from vafa.feedback.v1 import responses_pb2, surveys_pb2
+from vafa.gateway.v1 import access_pb2, customers_pb2
 from vafa.loyalty.v1 import ledger_pb2, members_pb2, orders_pb2, programs_pb2
 
 OWN_SERVICES: Mapping[str, Sequence[ServiceDescriptor]] = {
@@ -50,7 +53,14 @@ OWN_SERVICES: Mapping[str, Sequence[ServiceDescriptor]] = {
         orders_pb2.DESCRIPTOR.services_by_name["OrderService"],
         ledger_pb2.DESCRIPTOR.services_by_name["LedgerService"],
     ),
-    "gateway": (customers_pb2.DESCRIPTOR.services_by_name["CustomerService"],),
+    "feedback": (
+        surveys_pb2.DESCRIPTOR.services_by_name["SurveyService"],
+        responses_pb2.DESCRIPTOR.services_by_name["ResponseService"],
+    ),
+    "gateway": (
+        access_pb2.DESCRIPTOR.services_by_name["AccessService"],
+        customers_pb2.DESCRIPTOR.services_by_name["CustomerService"],
+    ),
 }
 EVERYWHERE = methods_of(events_pb2.DESCRIPTOR.services_by_name["EventService"])
 # Of each process, all that it serves.
@@ -208,11 +218,20 @@ def _events_between(
     raise AssertionError(f"no event of {last_subject}")
 
 
+# Of each process, the resource whose creation marks a place in its feed.
+MARKS = {
+    "contacts": "contact",
+    "loyalty": "program",
+    "feedback": "survey",
+    "gateway": "api_key",
+}
+
+
 def events_of_change(
     client: vafa.Suite, process: str, change: Callable[[], Any]
 ) -> list[events_pb2.Event]:
     """Return the events of a change, and of nothing that was done before or comes later."""
-    mark = EXERCISES["contact" if process == "contacts" else "program"]
+    mark = EXERCISES[MARKS[process]]
     request = events_pb2.ListEventsRequest(parent=f"feeds/{process}", page_size=1)
     start = client.events(process).ListEvents(request).head
     first = mark.make(client).name
@@ -291,6 +310,54 @@ def an_order(tag: str, n: int = 0) -> orders_pb2.Order:
     )
 
 
+def a_survey(tag: str, n: int = 0) -> surveys_pb2.Survey:
+    """Return a survey that has every field a caller sets."""
+    return surveys_pb2.Survey(
+        labels={"tag": tag, "n": str(n)},
+        display_name=NAMES[n % len(NAMES)],
+        kind=surveys_pb2.Survey.KIND_NPS,
+        questions=[
+            surveys_pb2.LocalizedText(language_code="fa", text=f"ما را معرفی می‌کنید؟ {tag}"),
+            surveys_pb2.LocalizedText(language_code="en", text=f"Would you recommend us? {tag}"),
+        ],
+        touchpoint=f"checkout-{tag}",
+    )
+
+
+def a_response(tag: str, n: int = 0) -> responses_pb2.Response:
+    """Return a response that has every field a caller sets."""
+    return responses_pb2.Response(
+        labels={"tag": tag, "n": str(n)},
+        contact=f"contacts/{tag}",
+        score=7 + n % 3,
+        comment=f"comment {tag}",
+        language_code="fa",
+        answer_time=timestamp(SOME_TIME.replace(minute=n % 3)),
+        agent=f"agent {tag}",
+        order=f"programs/{tag}/orders/{n}",
+    )
+
+
+# Ahead of every run, and the same within it.
+SOME_EXPIRY = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
+
+
+def an_api_key(tag: str, n: int = 0) -> access_pb2.ApiKey:
+    """Return an API key that has every field a caller sets."""
+    return access_pb2.ApiKey(
+        labels={"tag": tag, "n": str(n)},
+        display_name=NAMES[n % len(NAMES)],
+        roles=["roles/support", "roles/reader"],
+        expire_time=timestamp(SOME_EXPIRY + timedelta(minutes=n % 3)),
+    )
+
+
+def a_published_survey(client: vafa.Suite) -> str:
+    """Return the name of a survey that can be answered."""
+    name = str(EXERCISES["survey"].make(client).name)
+    return client.surveys.PublishSurvey(surveys_pb2.PublishSurveyRequest(name=name)).name
+
+
 def a_member_of_a_new_program(client: vafa.Suite) -> str:
     """Return the name of a member without points."""
     return str(EXERCISES["member"].make(client).name)
@@ -343,7 +410,9 @@ class Exercise:
     def call(self, client: vafa.Suite, verb: str, **fields: Any) -> Any:
         """Call the method."""
         name = self.path(verb).rpartition("/")[2]
-        return getattr(getattr(client, self.stub), name)(self.request(verb, **fields))
+        answer = getattr(getattr(client, self.stub), name)(self.request(verb, **fields))
+        # It comes with its secret.
+        return answer.api_key if isinstance(answer, access_pb2.CreateApiKeyResponse) else answer
 
     def list_all(self, client: vafa.Suite, **fields: Any) -> list[Any]:
         """Return one page of the list."""
@@ -428,6 +497,9 @@ EXERCISES: Mapping[str, Exercise] = {
         parent=a_member_of_a_new_program,
         make_under=_award,
     ),
+    "api_key": Exercise("gateway", "api_keys", API_KEY, an_api_key),
+    "survey": Exercise("feedback", "surveys", SURVEY, a_survey),
+    "response": Exercise("feedback", "responses", RESPONSE, a_response, parent=a_published_survey),
 }
 
 
@@ -485,6 +557,12 @@ class World:
         return str(EXERCISES["interaction"].make(self.client, self.contact).name)
 
     @cached_property
+    def interaction_time(self) -> Timestamp:
+        """When the interaction was recorded."""
+        request = interactions_pb2.GetInteractionRequest(name=self.interaction)
+        return self.client.interactions.GetInteraction(request).create_time
+
+    @cached_property
     def program(self) -> str:
         """A programme."""
         return str(EXERCISES["program"].make(self.client).name)
@@ -500,6 +578,27 @@ class World:
     def order(self) -> str:
         """An order of the programme."""
         return str(EXERCISES["order"].make(self.client, self.program).name)
+
+    @cached_property
+    def survey(self) -> str:
+        """A survey that can be answered."""
+        return a_published_survey(self.client)
+
+    @cached_property
+    def draft(self) -> str:
+        """A survey that cannot be answered yet."""
+        return str(EXERCISES["survey"].make(self.client).name)
+
+    @cached_property
+    def response(self) -> str:
+        """A response to the survey."""
+        return str(EXERCISES["response"].make(self.client, self.survey).name)
+
+    @cached_property
+    def api_key(self) -> access_pb2.CreateApiKeyResponse:
+        """An API key with its secret."""
+        request = access_pb2.CreateApiKeyRequest(api_key=an_api_key(self.tag))
+        return self.client.api_keys.CreateApiKey(request)
 
     @cached_property
     def operation(self) -> str:
@@ -609,9 +708,50 @@ _LEDGER: Mapping[str, _Make] = {
     ),
     "VerifyLedger": lambda w: ledger_pb2.VerifyLedgerRequest(parent=w.program),
 }
+_SURVEYS: Mapping[str, _Make] = {
+    "GetSurvey": lambda w: surveys_pb2.GetSurveyRequest(name=w.survey),
+    "ListSurveys": lambda w: surveys_pb2.ListSurveysRequest(
+        page_size=2, filter="kind = NPS AND state = PUBLISHED", order_by="display_name"
+    ),
+    "CreateSurvey": lambda w: surveys_pb2.CreateSurveyRequest(survey=a_survey(new_tag())),
+    "UpdateSurvey": lambda w: surveys_pb2.UpdateSurveyRequest(
+        survey=surveys_pb2.Survey(name=w.survey, display_name=f"new {new_tag()}")
+    ),
+    "PublishSurvey": lambda w: surveys_pb2.PublishSurveyRequest(name=w.draft),
+    "CloseSurvey": lambda w: surveys_pb2.CloseSurveyRequest(name=w.survey),
+}
+_RESPONSES: Mapping[str, _Make] = {
+    "GetResponse": lambda w: responses_pb2.GetResponseRequest(name=w.response),
+    "ListResponses": lambda w: responses_pb2.ListResponsesRequest(
+        parent=w.survey, filter="score >= 0", order_by="answer_time desc"
+    ),
+    "CreateResponse": lambda w: responses_pb2.CreateResponseRequest(
+        parent=w.survey, response=a_response(new_tag())
+    ),
+    "GetMetric": lambda w: responses_pb2.GetMetricRequest(
+        name=f"{w.response.partition('/responses/')[0]}/metric", filter="score > 0"
+    ),
+    "SummarizeScores": lambda w: responses_pb2.SummarizeScoresRequest(contact=w.contact),
+}
+_ACCESS: Mapping[str, _Make] = {
+    "GetApiKey": lambda w: access_pb2.GetApiKeyRequest(name=w.api_key.api_key.name),
+    "ListApiKeys": lambda w: access_pb2.ListApiKeysRequest(
+        page_size=2, filter="state = ACTIVE", order_by="expire_time desc"
+    ),
+    "CreateApiKey": lambda w: access_pb2.CreateApiKeyRequest(api_key=an_api_key(new_tag())),
+    "RevokeApiKey": lambda w: access_pb2.RevokeApiKeyRequest(name=w.api_key.api_key.name),
+    "ExchangeApiKey": lambda w: access_pb2.ExchangeApiKeyRequest(secret=w.api_key.secret),
+    "GetJsonWebKeySet": lambda w: access_pb2.GetJsonWebKeySetRequest(),
+    "GetRole": lambda w: access_pb2.GetRoleRequest(name="roles/reader"),
+    "ListRoles": lambda w: access_pb2.ListRolesRequest(page_size=2),
+}
 _CUSTOMERS: Mapping[str, _Make] = {
     "GetCustomer": lambda w: customers_pb2.GetCustomerRequest(
         name=w.contact.replace("contacts/", "customers/")
+    ),
+    # As it was when the interaction was recorded, and so the same whenever it is read.
+    "ListTimeline": lambda w: customers_pb2.ListTimelineRequest(
+        parent=w.contact.replace("contacts/", "customers/"), read_time=w.interaction_time
     ),
 }
 _EVENTS: Mapping[str, _Make] = {
@@ -634,6 +774,9 @@ EXAMPLES: Mapping[str, _Make] = {
         "vafa.loyalty.v1.MemberService": _MEMBERS,
         "vafa.loyalty.v1.OrderService": _ORDERS,
         "vafa.loyalty.v1.LedgerService": _LEDGER,
+        "vafa.feedback.v1.SurveyService": _SURVEYS,
+        "vafa.feedback.v1.ResponseService": _RESPONSES,
+        "vafa.gateway.v1.AccessService": _ACCESS,
         "vafa.gateway.v1.CustomerService": _CUSTOMERS,
         "vafa.events.v1.EventService": _EVENTS,
         "google.longrunning.Operations": _OPERATIONS,
@@ -645,4 +788,9 @@ EXAMPLES: Mapping[str, _Make] = {
 def process_of(path: str) -> str:
     """Return the process that a call by an example goes to."""
     package = path[1:].rpartition(".")[0]
-    return {"vafa.contacts.v1": "contacts", "vafa.gateway.v1": "gateway"}.get(package, "loyalty")
+    processes = {
+        "vafa.contacts.v1": "contacts",
+        "vafa.feedback.v1": "feedback",
+        "vafa.gateway.v1": "gateway",
+    }
+    return processes.get(package, "loyalty")

@@ -1,20 +1,15 @@
 """Whatever comes over the wire, the answer says what is wrong with it and nothing breaks."""
 
 import random
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jwt
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vafa
-from services.command import keys
 from tests.contract.resources import (
     EXAMPLES,
     METHODS,
@@ -38,7 +33,6 @@ EVERY_RPC = [
     for process, methods in SERVED.items()
     for method in methods
 ]
-READING = [rpc for rpc in EVERY_RPC if METHODS[str(rpc.values[1])].permission.endswith(".read")]
 # Who may call is decided before any database is asked.
 on_one_database = pytest.mark.parametrize("suite", ["sqlite"], indirect=True)
 every_rpc = pytest.mark.parametrize(("process", "path"), EVERY_RPC)
@@ -127,75 +121,6 @@ def test_text_that_is_not_utf_8_is_refused(client: vafa.Suite, wire: Wire, path:
         raw = request.SerializeToString().replace(MARK.encode(), b"\xc3\x28" * (len(MARK) // 2))
         with refused(vafa.InvalidArgument, "MALFORMED_MESSAGE"):
             wire.call(process_of(path), path, raw)
-
-
-# Who calls
-
-
-def forged_tokens(suite: RunningSuite) -> dict[str, str]:
-    """Return tokens that are none, by what is wrong with them."""
-    pem = (suite.folder / "keys" / "signing.pem").read_bytes()
-    key: Any = serialization.load_pem_private_key(pem, password=None)
-    valid = suite.token()
-    header = jwt.get_unverified_header(valid)
-    now = int(time.time())
-    claims = {
-        "iss": keys.ISSUER,
-        "aud": keys.AUDIENCE,
-        "sub": "tester",
-        "roles": ["admin"],
-        "iat": now,
-        "exp": now + 60,
-    }
-
-    def signed(**changes: object) -> str:
-        return jwt.encode({**claims, **changes}, key, "EdDSA", headers={"kid": header["kid"]})
-
-    own_key = Ed25519PrivateKey.generate()
-    return {
-        "none": "",
-        "garbage": "garbage",
-        "expired": signed(iat=now - 7200, exp=now - 3600),
-        "for others": signed(aud="others"),
-        "of others": signed(iss="others"),
-        "unsigned": jwt.encode(claims, "", "none", headers={"kid": header["kid"]}),
-        "signed by another": jwt.encode(claims, own_key, "EdDSA", headers={"kid": header["kid"]}),
-        "cut": valid[:-4],
-    }
-
-
-@every_rpc
-@on_one_database
-def test_a_call_without_a_valid_token_is_refused_before_it_is_read(
-    suite: RunningSuite, wire: Wire, process: str, path: str
-) -> None:
-    texts = set()
-    for token in forged_tokens(suite).values():
-        with refused(vafa.Unauthenticated, "UNAUTHENTICATED") as refusal:
-            wire.call(process, path, b"\xff\xff", token=token)
-        assert refusal.error is not None
-        texts.add(refusal.error.message)
-    assert len(texts) == 1
-
-
-@every_rpc
-@on_one_database
-def test_a_call_without_the_permission_is_refused_before_it_is_read(
-    suite: RunningSuite, wire: Wire, process: str, path: str
-) -> None:
-    permission = METHODS[path].permission
-    strangers = ["nobody"] if permission.endswith(".read") else ["nobody", "reader"]
-    for role in strangers:
-        with refused(vafa.PermissionDenied, "PERMISSION_DENIED") as refusal:
-            wire.call(process, path, b"\xff\xff", token=suite.token(role))
-        assert refusal.metadata == {"permission": permission}
-
-
-@pytest.mark.parametrize(("process", "path"), READING)
-@on_one_database
-def test_a_reader_may_read(suite: RunningSuite, wire: Wire, process: str, path: str) -> None:
-    with refused(vafa.InvalidArgument, "MALFORMED_MESSAGE"):
-        wire.call(process, path, b"\xff\xff", token=suite.token("reader"))
 
 
 # Fields

@@ -2,24 +2,39 @@
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.pool import NullPool
 
-from services.chassis.filter_sql import to_sql
+from services.chassis.filter_sql import Binding, Key, Related, Scalar, to_sql
 from services.chassis.filters import FieldType, parse
 from services.chassis.migrate import migrate
 from services.chassis.pages import PageQuery, page
 from services.chassis.resource import Resource
+from services.feedback import queries as feedback
+from services.gateway.rules.timeline import Place
+from services.gateway.timeline import SOURCES, Reading, Source, page_request
 from tests.conftest import DATABASES
-from tests.contract.resources import EXERCISES, a_row
+from tests.contract.resources import EXERCISES, SOME_TIME, a_row
 from tests.harness.postgres import Postgres
 
 RESOURCES = {name: exercise.resource for name, exercise in EXERCISES.items()}
-# The widest list that the contract allows, where it is not all there is.
-WIDEST: dict[str, tuple[str, ...]] = {"lot": ("x0", "x0"), "ledger_transaction": ("x0", "-")}
+# The widest lists that the contract allows, where they are not all there is.
+WIDEST: dict[str, list[tuple[str, ...]]] = {
+    "lot": [("x0", "x0")],
+    "ledger_transaction": [("x0", "-"), ("-", "x0")],
+}
+
+
+def widest(name: str) -> list[tuple[str, ...]]:
+    """Return the parents of the widest lists of a resource."""
+    return WIDEST.get(name) or [("-",) * (len(RESOURCES[name].keys) - 1)]
+
+
+LISTS = [(name, parent) for name in RESOURCES for parent in widest(name)]
 LITERALS = {
     FieldType.TEXT: '"x"',
     FieldType.INTEGER: "7",
@@ -98,47 +113,61 @@ def searches_by(found: str, column: str) -> bool:
     return bool(re.search(rf"(SEARCH .*|Index Cond: )\(.*\b{column}\b", found))
 
 
-def in_parent(resource: Resource[Any], name: str) -> Any:
-    """Return the select of what the widest list has."""
+def in_parent(resource: Resource[Any], parent: tuple[str, ...]) -> Any:
+    """Return the select of what a list has."""
     query = resource.select()
-    for key, id_ in zip(resource.keys, WIDEST.get(name, ()), strict=False):
+    for key, id_ in zip(resource.keys, parent, strict=False):
         if id_ != "-":
             query = query.where(resource.table.c[key] == id_)
     return query
 
 
 @pytest.mark.parametrize(
-    ("name", "path"),
-    [(name, path) for name, resource in RESOURCES.items() for path in resource.filter_fields],
+    ("name", "parent", "path"),
+    [(name, parent, path) for name, parent in LISTS for path in RESOURCES[name].filter_fields],
 )
-def test_an_index_serves_a_filter(connections: dict[str, Connection], name: str, path: str) -> None:
+def test_an_index_serves_a_filter(
+    connections: dict[str, Connection], name: str, parent: tuple[str, ...], path: str
+) -> None:
     resource, connection = RESOURCES[name], connections[EXERCISES[name].process]
     field, binding = resource.filter_fields[path], resource.bindings[path]
-    literal = NORMAL.get(path) or LITERALS.get(field.type) or next(iter(field.values))
+    literal = NORMAL.get(path) or LITERALS.get(field.type) or ""
+    if field.type is FieldType.NAME:
+        literal = f'"{resource.pattern.format(["x0"] * len(resource.keys))}"'
+    literal = literal or next(iter(field.values))
     expression = parse(f"{path.replace('*', 'k')} = {literal}", resource.filter_fields)
     assert expression is not None
-    query = in_parent(resource, name).where(to_sql(expression, resource.bindings))
+    query = in_parent(resource, parent).where(to_sql(expression, resource.bindings))
     found = plan(connection, lambda: connection.execute(query).all())
     assert not reads_a_whole_table(found), found
-    column = binding.column if hasattr(binding, "column") else binding.value
-    # A member has so few lots that each may be looked at.
-    assert searches_by(found, column.name) or name == "lot", found
+    # A member has so few lots and transactions that each may be looked at.
+    assert searches_by(found, column_of(binding).name) or "x0" in parent[1:], found
+
+
+def column_of(binding: Binding) -> Any:
+    """Return the column that is compared, of a key the first."""
+    match binding:
+        case Scalar(column):
+            return column
+        case Key(columns):
+            return columns[0]
+        case Related():
+            return binding.value
 
 
 @pytest.mark.parametrize(
-    ("name", "order"),
+    ("name", "parent", "order"),
     [
-        (name, order + way)
-        for name, resource in RESOURCES.items()
-        for order in resource.orders
+        (name, parent, order + way)
+        for name, parent in LISTS
+        for order in RESOURCES[name].orders
         for way in ("", " desc")
     ],
 )
 def test_an_index_serves_an_order_from_any_page_on(
-    connections: dict[str, Connection], name: str, order: str
+    connections: dict[str, Connection], name: str, parent: tuple[str, ...], order: str
 ) -> None:
     resource, connection = RESOURCES[name], connections[EXERCISES[name].process]
-    parent = WIDEST.get(name, ("-",) * (len(resource.keys) - 1))
     # With deleted ones, since the rows of this test happen to be.
     query = PageQuery(parent=parent, order_by=order, page_size=1, show_deleted=True)
     token = page(connection, resource, query, KEY).next_page_token
@@ -150,3 +179,45 @@ def test_an_index_serves_an_order_from_any_page_on(
     assert not reads_a_whole_table(found), found
     assert not re.search(r"TEMP B-TREE|\bSort\b", found), found
     assert searches_by(found, order.partition(" ")[0]), found
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("source", SOURCES.values(), ids=lambda source: source.thing)
+def test_an_index_serves_a_page_of_a_timeline(
+    connections: dict[str, Connection], source: Source, is_first: bool
+) -> None:
+    resource, connection = RESOURCES[source.thing], connections[source.service]
+    name = resource.pattern.format(["x0"] * len(resource.keys))
+    place = None if is_first else Place(SOME_TIME, source.kind, name)
+    reading = Reading("x0", [source], SOME_TIME, place)
+    request = page_request(source, reading, count=51)
+    assert resource.parent is not None
+    query = PageQuery.of(request, resource.parent.pattern.parse(request.parent))
+    found = plan(connection, lambda: page(connection, resource, query, KEY))
+    assert not reads_a_whole_table(found), found
+    assert not re.search(r"TEMP B-TREE|\bSort\b", found), found
+    assert is_first or searches_by(found, source.time_field), found
+
+
+def test_an_index_that_has_the_scores_serves_those_of_a_period(
+    connections: dict[str, Connection],
+) -> None:
+    connection, table = connections["feedback"], RESOURCES["response"].table
+    of_one_survey = [
+        a_row(table, n) | {"survey_id": "x0", "response_id": f"y{n}"} for n in range(ROWS)
+    ]
+    connection.execute(table.insert(), of_one_survey)
+    connection.execute(text("ANALYZE"))
+    start, end = SOME_TIME, SOME_TIME + timedelta(seconds=10)
+    found = plan(connection, lambda: feedback.count_scores(connection, "x0", start, end, None))
+    connection.rollback()
+    assert searches_by(found, "survey_id"), found
+    assert searches_by(found, "answer_time"), found
+    assert "ix_responses_survey_id_answer_time_response_id_score" in found, found
+
+
+def test_an_index_serves_what_a_contact_answered(connections: dict[str, Connection]) -> None:
+    connection = connections["feedback"]
+    found = plan(connection, lambda: feedback.scores_of_contact(connection, "x0"))
+    assert searches_by(found, "contact"), found
+    assert not re.search(r"SCAN (responses|surveys)|Seq Scan", found), found

@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 import vafa
 from services.chassis.filters import FieldType
 from services.chassis.pages import DEFAULT_ORDER
+from services.chassis.policy import Method
 from tests.contract.resources import (
     EXAMPLES,
     EXERCISES,
@@ -33,6 +34,7 @@ from tests.contract.resources import (
 )
 from tests.harness.suite import RunningSuite
 from vafa.contacts.v1 import contacts_pb2
+from vafa.gateway.v1 import access_pb2
 from vafa.loyalty.v1 import ledger_pb2
 
 BEHAVIOR = field_behavior_pb2.FieldBehavior
@@ -210,6 +212,17 @@ def test_what_the_service_sets_is_passed_over_at_creation(
 # Idempotency
 
 
+def as_repeated(method: Method, raw: bytes) -> bytes:
+    """Return the bytes of a first answer as a repeat gets them: without what is told once."""
+    answer: Any = method.response_class.FromString(raw)
+    if isinstance(answer, access_pb2.CreateApiKeyResponse):
+        assert answer.secret
+        assert not answer.secret_withheld
+        answer.secret, answer.secret_withheld = "", True
+        return answer.SerializeToString(deterministic=True)
+    return raw
+
+
 @pytest.mark.parametrize("path", WRITES)
 def test_a_repeat_gets_the_first_answer_and_has_no_further_effect(
     client: vafa.Suite, wire: Wire, path: str
@@ -224,7 +237,7 @@ def test_a_repeat_gets_the_first_answer_and_has_no_further_effect(
 
     events = events_of_change(client, process, write_twice)
     first, second = answers
-    assert first.raw == second.raw
+    assert as_repeated(METHODS[path], first.raw) == second.raw
     assert "idempotency-replayed" not in first.trailers
     assert second.trailers["idempotency-replayed"] == "true"
     mine = [event for event in events if event.request_id == request.request_id]  # type: ignore[attr-defined]
@@ -784,7 +797,7 @@ def hit_and_miss(exercise: Exercise, message: Any, path: str) -> tuple[str, str]
         return f'labels.n = "{message.labels["n"]}"', 'labels.n = "none"'
     field, value = exercise.resource.filter_fields[path], value_at(message, path)
     match field.type:
-        case FieldType.TEXT:
+        case FieldType.TEXT | FieldType.NAME:
             other = exercise.misses.get(path, f"{value}x")
             return f'{path} = "{value}"', f'{path} = "{other}"'
         case FieldType.INTEGER:

@@ -27,6 +27,7 @@ import vafa
 from services.chassis.migrate import migrate
 from services.command import keys
 from tests.harness.postgres import Postgres, free_port
+from tests.harness.roles import write_roles
 from tests.harness.suite import RunningSuite
 from vafa.contacts.v1 import contacts_pb2
 from vafa.events.v1 import events_pb2
@@ -151,7 +152,7 @@ class TestStart:
         alone.launch(jwks_file=str(alone.folder / "nowhere.json"))
         assert alone.exit_code() == EXIT_CONFIGURATION
         [problem] = problems(alone)
-        assert "keys or roles cannot be read" in problem
+        assert "keys, issuers or roles cannot be read" in problem
         assert "nowhere.json" in problem
 
     def test_a_file_with_one_kid_twice_is_refused(self, alone: ContactsAlone) -> None:
@@ -381,11 +382,11 @@ class TestFilesThatChange:
 
     def test_roles_that_change_hold_at_once(self, alone: ContactsAlone) -> None:
         roles_file = alone.folder / "roles.json"
-        roles_file.write_text('{"roles": {"clerk": ["contacts.read"]}}')
+        write_roles(roles_file, {"clerk": ["contacts.read"]})
         alone.start("contacts", roles_file=str(roles_file))
         address, token = alone.addresses["contacts"], alone.token("clerk")
         assert get_by(address, token) is grpc.StatusCode.NOT_FOUND
-        roles_file.write_text('{"roles": {"clerk": []}}')
+        write_roles(roles_file, {"clerk": []})
         until(lambda: get_by(address, token) is grpc.StatusCode.PERMISSION_DENIED, 2.5)
 
 

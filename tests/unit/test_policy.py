@@ -61,6 +61,26 @@ def test_a_method_whose_policy_is_not_whole_is_not_served(
         method_of(a_method(policy))
 
 
+def test_a_public_method_needs_no_permission() -> None:
+    policy = a_policy()
+    policy.public = True
+    with pytest.raises(PolicyMissing, match="no complete policy"):
+        method_of(a_method(policy))
+    policy.ClearField("permission")
+    method = method_of(a_method(policy))
+    assert method.public
+    assert method.permission == ""
+    assert not method_of(a_method(a_policy())).public
+
+
+def test_a_public_method_writes_nothing() -> None:
+    policy = a_policy()
+    policy.public, policy.permission = True, ""
+    policy.effect = policy_pb2.EFFECT_WRITE
+    with pytest.raises(PolicyMissing, match="lets everybody write"):
+        method_of(a_method(policy))
+
+
 def test_a_deadline_of_nothing_is_no_deadline() -> None:
     policy = a_policy()
     policy.deadline.Clear()
