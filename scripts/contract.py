@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ from protovalidate._gen.buf.validate import validate_pb
 ROOT = Path(__file__).resolve().parent.parent
 COMMON = Path(google.api.__path__[0]).parent.parent
 STUBS = ROOT / "client"
-GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi")
+DESCRIPTORS = Path("vafa") / "vafa.binpb"
+GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi", DESCRIPTORS.name)
+# No file of the contract imports them, but what a refusal carries is one of these.
+ERROR_DETAILS = "google/rpc/error_details.proto"
 
 
 def write_descriptors(target: Path) -> None:
@@ -43,29 +47,30 @@ def write_descriptors(target: Path) -> None:
     target.write_bytes(files.SerializeToString())
 
 
-def protoc(protos: Path, *outputs: str) -> None:
-    """Run protoc over every file of the contract under protos."""
+def protoc(protos: Path, *outputs: str, also: Sequence[str] = ()) -> None:
+    """Run protoc over every file of the contract under protos, and over those imports."""
     names = sorted(str(path.relative_to(protos)) for path in protos.rglob("*.proto"))
     with tempfile.TemporaryDirectory() as folder:
         descriptors = Path(folder) / "imports.binpb"
         write_descriptors(descriptors)
         command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{protos}", f"-I{COMMON}"]
-        command += [f"--descriptor_set_in={descriptors}", *outputs, *names]
-        # buf.validate has no Python module of its own for google.protobuf messages.
-        if any(output.startswith("--python_out") for output in outputs):
-            command.append("buf/validate/validate.proto")
+        command += [f"--descriptor_set_in={descriptors}", *outputs, *names, *also]
         plugins = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         subprocess.run(command, check=True, env={**os.environ, "PATH": plugins})
 
 
 def generate(target: Path) -> None:
-    """Generate the Python stubs into target."""
+    """Generate the Python stubs and the descriptor set into target."""
     protoc(
         ROOT / "proto",
         *(f"--{kind}_out={target}" for kind in ("python", "grpc_python")),
         f"--mypy_out=quiet:{target}",
         f"--mypy_grpc_out=quiet:{target}",
+        # It has no Python module of its own for google.protobuf messages.
+        also=["buf/validate/validate.proto"],
     )
+    descriptors = f"-o{target / DESCRIPTORS}"
+    protoc(ROOT / "proto", "--include_imports", descriptors, also=[ERROR_DETAILS])
     # Files without a service have an empty gRPC module, which nobody imports.
     for path in target.rglob("*_pb2_grpc.py"):
         if "class " not in path.read_text():
@@ -91,7 +96,7 @@ def buf(*arguments: str) -> int:
 
 
 def command_generate() -> int:
-    """Renew the committed stubs."""
+    """Renew the committed stubs and the descriptor set."""
     for name in generated_files(STUBS):
         (STUBS / name).unlink()
     generate(STUBS)
@@ -99,7 +104,7 @@ def command_generate() -> int:
 
 
 def command_check() -> int:
-    """Fail if the committed stubs are not those of the contract."""
+    """Fail if the committed stubs or descriptors are not those of the contract."""
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder))
         fresh, committed = generated_files(Path(folder)), generated_files(STUBS)

@@ -1,8 +1,9 @@
-"""Writes the pages that are drawn from the code: errors, metrics and permissions.
+"""Writes the pages that are drawn from the code: errors, metrics, permissions, roles, deadlines.
 
 `python scripts/reference.py` renews them; with `--check` it fails if one would change.
 """
 
+import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,17 +13,22 @@ from pathlib import Path
 from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2
 
+from services.chassis import strict_json
 from services.chassis.metrics import Metrics
 from services.chassis.operations import operations_methods
+from services.chassis.roles import Role, RolesFile, grants
 from vafa.api.v1 import policy_pb2
+from vafa.policy import CALL_DEFAULTS, RETRY_POLICY, CallDefaults, service_config
 
 ROOT = Path(__file__).resolve().parent.parent
+ROLES_FILE = ROOT / "services" / "roles.json"
 # Run as a file, it finds what lies beside it but not the folder that both lie in.
 sys.path.insert(0, str(ROOT))
 from scripts.contract import build_image  # noqa: E402
 
 COMMON = "vafa.api.v1"
 EVERY_METHOD = "every method"
+PUBLIC = "none, public"
 # The numbers of fields in descriptor.proto, of which the paths of comments are made.
 ENUM_TYPE, VALUE = (
     descriptor_pb2.FileDescriptorProto.ENUM_TYPE_FIELD_NUMBER,
@@ -213,7 +219,7 @@ def permissions_page(methods: Sequence[Method]) -> str:
         rows = [
             (
                 f"`{method.name}`",
-                f"`{method.permission}`",
+                f"`{method.permission}`" if method.permission else PUBLIC,
                 f"{method.deadline_seconds:g} s",
                 method.effect,
                 method.http,
@@ -226,6 +232,114 @@ def permissions_page(methods: Sequence[Method]) -> str:
 
 
 _PERMISSION_COLUMNS = ("Method", "Permission", "Deadline", "Effect", "HTTP")
+
+
+def roles_page(methods: Sequence[Method], roles: Mapping[str, Role]) -> str:
+    """Return docs/api/roles.md: which role may call which method."""
+    described = [
+        (f"`{name}`", role.description, ", ".join(f"`{one}`" for one in role.permissions))
+        for name, role in roles.items()
+    ]
+    parts = ["# Roles", _RENEWED, _ROLES, _table(("Role", "For", "Permissions"), described)]
+    columns = ("Method", "Permission", *(f"`{name}`" for name in roles))
+    for service in dict.fromkeys(method.service for method in methods):
+        rows = [
+            (
+                f"`{method.name}`",
+                f"`{method.permission}`" if method.permission else PUBLIC,
+                *(_may_call(role, method) for role in roles.values()),
+            )
+            for method in methods
+            if method.service == service
+        ]
+        parts += [f"## `{service}`", _table(columns, rows)]
+    return _page(parts)
+
+
+def _may_call(role: Role, method: Method) -> str:
+    is_let_in = not method.permission or grants(role.permissions, method.permission)
+    return "yes" if is_let_in else "·"
+
+
+_ROLES = """\
+The roles of `services/roles.json`, and which methods each may call. A deployment mounts a file of
+its own in place of that one, under the setting `roles_file` of every service; a change of it holds
+within two seconds. Its `bindings` give roles to the subjects of issuers whose tokens carry none. A
+subject without roles may call public methods alone, which anybody may, without a token.
+
+A role that names a permission which the contract does not have makes the file unreadable, and so
+does a binding to a role that is not there: a service does not start with it, and one that runs
+keeps what it knew. So bring new services before the file that names their permissions."""
+
+
+def deadlines_page(methods: Sequence[Method]) -> str:
+    """Return docs/api/deadlines.md."""
+    parts = ["# Deadlines and repeats", _RENEWED, _DEADLINES.format(**RETRY_POLICY)]
+    parts.append(_table(("Code", "What to do"), _CODES))
+    for service in dict.fromkeys(method.service for method in methods):
+        rows = [
+            (
+                f"`{method.name}`",
+                f"{method.deadline_seconds:g} s",
+                *_repeat(CALL_DEFAULTS[f"/{service}/{method.name}"]),
+            )
+            for method in methods
+            if method.service == service
+        ]
+        parts += [f"## `{service}`", _table(_DEADLINE_COLUMNS, rows)]
+    return _page(parts)
+
+
+def _repeat(call: CallDefaults) -> tuple[str, str]:
+    """Return how a call is repeated, and after which codes."""
+    codes = ", ".join(RETRY_POLICY["retryableStatusCodes"])
+    if call.deadline_seconds is None:
+        return "go on from the last cursor", codes
+    if call.takes_request_id:
+        return "under the same `request_id`", codes
+    return ("at will", codes) if call.retried else ("ask how it stands first", "none")
+
+
+_DEADLINE_COLUMNS = ("Method", "Deadline", "Repeat", "By the client, after")
+_DEADLINES = """\
+The deadline is the longest that a service works for one call. Set it on every call, or less; a
+stream lasts until you leave it or until the hour after which the service ends it.
+
+A read may be repeated at will. A write may be repeated under the `request_id` of its first try:
+the answer is the first one, and nothing happens twice. **Give every write a `request_id` of its
+own, a UUID, before you repeat it or let anything repeat it**: without one a repeat is another
+write. The Python client does so by itself.
+
+[service_config.json](service_config.json) says the same to every gRPC library that reads a
+service config (`grpc.service_config`, `WithDefaultServiceConfig`, `defaultServiceConfig`):
+deadlines, and at most {maxAttempts} tries within them, after pauses of {initialBackoff} and then
+twice as long each time, up to {maxBackoff}, with some chance in each. Over JSON do it yourself:
+HTTP 503 is UNAVAILABLE. The edge repeats no write."""
+_CODES = (
+    ("UNAVAILABLE", "Repeat after a pause: reads, and writes under the same `request_id`"),
+    ("CANCELLED, by a server that stops", "The same"),
+    (
+        "DEADLINE_EXCEEDED",
+        "A write may have happened. Repeat it under the same `request_id` with a new deadline,"
+        " and the answer tells",
+    ),
+    (
+        "RESOURCE_EXHAUSTED (OVERLOADED)",
+        "Nothing was done. Repeat after the delay that `RetryInfo` names",
+    ),
+    ("ABORTED (ETAG_MISMATCH)", "Read again, decide anew, write under a new `request_id`"),
+    ("UNAUTHENTICATED", "Get a new token and repeat once"),
+    (
+        "INTERNAL, UNKNOWN, DATA_LOSS",
+        "Report it. A write may have happened; a repeat under the same `request_id` tells",
+    ),
+    ("any other", "Do not repeat: the same request gets the same refusal"),
+)
+
+
+def service_config_file() -> str:
+    """Return docs/api/service_config.json."""
+    return json.dumps(service_config(with_timeouts=True), indent=2) + "\n"
 
 
 def metrics_page() -> str:
@@ -269,6 +383,11 @@ def _page(parts: Sequence[str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def shipped_roles() -> dict[str, Role]:
+    """Return the roles of the file that every service reads by default, as it orders them."""
+    return strict_json.read_as(RolesFile, ROLES_FILE.read_bytes()).roles
+
+
 def pages() -> dict[str, str]:
     """Return the pages by their paths under docs/."""
     files = contract()
@@ -277,6 +396,9 @@ def pages() -> dict[str, str]:
         "errors.md": errors_page(reasons_of(files, methods)),
         "metrics.md": metrics_page(),
         "api/permissions.md": permissions_page(methods),
+        "api/roles.md": roles_page(methods, shipped_roles()),
+        "api/deadlines.md": deadlines_page(methods),
+        "api/service_config.json": service_config_file(),
     }
 
 

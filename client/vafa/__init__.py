@@ -8,6 +8,7 @@
 
 from vafa import aio
 from vafa.client import Suite, connect, connect_local
+from vafa.descriptors import descriptor_set
 from vafa.errors import (
     Aborted,
     AlreadyExists,
@@ -52,4 +53,5 @@ __all__ = [
     "aio",
     "connect",
     "connect_local",
+    "descriptor_set",
 ]

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 Addresses = str | Mapping[str, str]
@@ -10,6 +10,9 @@ Addresses = str | Mapping[str, str]
 
 Token = str | Callable[[], str]
 """A token, or what gives the present one whenever it is called."""
+
+TokenSource = Callable[[], str | Awaitable[str]]
+"""What gives the present token of the asyncio client, which may have to be awaited."""
 
 
 def address_of(addresses: Addresses, service: str) -> str:
@@ -46,11 +49,13 @@ class TokenFile:
 
 
 def token_source(
-    token: Token | None, token_file: str | os.PathLike[str] | None
+    token: Token | None, token_file: str | os.PathLike[str] | None, api_key: str | None
 ) -> Callable[[], str] | None:
-    """Return what gives the token of each call, or None if there is to be none."""
-    if token is not None and token_file is not None:
-        raise ValueError("give a token or a token_file, not both")
+    """Return what gives the token of each call, or None if there is to be none, or if it comes
+    from an API key; ValueError if several are given.
+    """
+    if sum(given is not None for given in (token, token_file, api_key)) > 1:
+        raise ValueError("give one of token, token_file and api_key, not several")
     if token_file is not None:
         return TokenFile(token_file)
     if isinstance(token, str):

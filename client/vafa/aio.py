@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 from google.longrunning import operations_pb2, operations_pb2_grpc
 
-from vafa import access, operations
+from vafa import access, calls, operations
 from vafa.aio_interceptors import StreamInterceptor, UnaryInterceptor
 from vafa.contacts.v1.contacts_pb2_grpc import ContactServiceStub
 from vafa.contacts.v1.interactions_pb2_grpc import InteractionServiceStub
 from vafa.events.v1.events_pb2_grpc import EventServiceStub
+from vafa.exchange import AioExchangedToken
 from vafa.feedback.v1.responses_pb2_grpc import ResponseServiceStub
 from vafa.feedback.v1.surveys_pb2_grpc import SurveyServiceStub
+from vafa.gateway.v1 import access_pb2
 from vafa.gateway.v1.access_pb2_grpc import AccessServiceStub
 from vafa.gateway.v1.customers_pb2_grpc import CustomerServiceStub
 from vafa.loyalty.v1.ledger_pb2_grpc import LedgerServiceStub
@@ -52,13 +53,22 @@ class Suite:
     def __init__(
         self,
         addresses: access.Addresses,
-        token: Callable[[], str] | None,
+        token: access.TokenSource | None,
         tls: grpc.ChannelCredentials | None,
+        api_key: str | None = None,
     ) -> None:
         self._addresses = addresses
-        self._interceptors = (UnaryInterceptor(token), StreamInterceptor(token))
+        if api_key is not None:
+            access.address_of(addresses, "gateway")
+            request = access_pb2.ExchangeApiKeyRequest(secret=api_key)
+
+            async def exchange() -> access_pb2.AccessToken:
+                return await self.api_keys.ExchangeApiKey(request)
+
+            token = AioExchangedToken(exchange)
+        self._token = token
         self._tls = tls
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._channels: dict[tuple[str, str], grpc.aio.Channel] = {}
 
     @cached_property
     def contacts(self) -> ContactServiceAsyncStub:
@@ -112,11 +122,11 @@ class Suite:
 
     def events(self, service: str) -> EventServiceAsyncStub:
         """Return the feed of a service, such as `contacts`."""
-        return EventServiceStub(self._channel(service))
+        return EventServiceStub(self._channel(service, named=True))
 
     def operations(self, service: str) -> operations_pb2_grpc.OperationsStub:
         """Return the long-running operations of a service, such as `loyalty`."""
-        return operations_pb2_grpc.OperationsStub(self._channel(service))
+        return operations_pb2_grpc.OperationsStub(self._channel(service, named=True))
 
     async def wait(self, operation: operations_pb2.Operation, timeout_seconds: float) -> Any:
         """Return the response message of the operation as soon as it has ended.
@@ -148,20 +158,24 @@ class Suite:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    def _channel(self, service: str) -> grpc.aio.Channel:
-        # Made at first use, since gRPC ties a channel to the event loop that runs then.
+    def _channel(self, service: str, *, named: bool = False) -> grpc.aio.Channel:
+        # Made at first use, since gRPC ties a channel to the event loop that runs then. Methods
+        # that every service has are told apart by its name, behind one address.
         address = access.address_of(self._addresses, service)
-        if address not in self._channels:
-            self._channels[address] = self._open(address)
-        return self._channels[address]
+        key = (address, service if named else "")
+        if key not in self._channels:
+            self._channels[key] = self._open(address, (calls.naming(service),) if named else ())
+        return self._channels[key]
 
-    def _open(self, address: str) -> grpc.aio.Channel:
+    def _open(self, address: str, metadata: calls.Metadata) -> grpc.aio.Channel:
+        interceptors = (
+            UnaryInterceptor(self._token, metadata),
+            StreamInterceptor(self._token, metadata),
+        )
         if self._tls is None:
-            return grpc.aio.insecure_channel(
-                address, CHANNEL_OPTIONS, interceptors=self._interceptors
-            )
+            return grpc.aio.insecure_channel(address, CHANNEL_OPTIONS, interceptors=interceptors)
         return grpc.aio.secure_channel(
-            address, self._tls, CHANNEL_OPTIONS, interceptors=self._interceptors
+            address, self._tls, CHANNEL_OPTIONS, interceptors=interceptors
         )
 
 
@@ -170,15 +184,18 @@ def connect(
     *,
     token: access.Token | None = None,
     token_file: str | os.PathLike[str] | None = None,
+    api_key: str | None = None,
     tls: grpc.ChannelCredentials | None = None,
 ) -> Suite:
     """Return the suite at these addresses: one for each of its services by name, or one for all.
 
     Tokens last minutes: a callable is asked for one at each call, in the context of the caller,
     so that it can pass on the token of the call that is being served; a file is read again when
-    it has changed. Calls go in plain text unless `tls` is given.
+    it has changed, and an API key, given by its secret, is exchanged for one anew in time. Calls
+    go in plain text unless `tls` is given.
     """
-    return Suite(addresses, access.token_source(token, token_file), tls)
+    source = access.token_source(token, token_file, api_key)
+    return Suite(addresses, source, tls, api_key)
 
 
 def connect_local(data_directory: str | os.PathLike[str] | None = None) -> Suite:

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 
 from grpc import aio
 
-from vafa import calls
+from vafa import access, calls
 from vafa.errors import error_from_call
 
 Request = TypeVar("Request")
@@ -23,13 +23,17 @@ def _method_of(details: aio.ClientCallDetails) -> str:
     return method.decode("ascii") if isinstance(method, bytes) else method
 
 
-def _complete(
-    details: aio.ClientCallDetails, token: Callable[[], str] | None
+async def _complete(
+    details: aio.ClientCallDetails, token: access.TokenSource | None, added: calls.Metadata
 ) -> aio.ClientCallDetails:
+    metadata, method = (*(details.metadata or ()), *added), _method_of(details)
+    if token is not None and calls.lacks_token(method, metadata):
+        found = token()
+        metadata = (*metadata, calls.bearer(found if isinstance(found, str) else await found))
     return aio.ClientCallDetails(
         method=details.method,
-        timeout=calls.timeout_seconds(_method_of(details), details.timeout),
-        metadata=aio.Metadata(*calls.with_token(details.metadata, token)),
+        timeout=calls.timeout_seconds(method, details.timeout),
+        metadata=aio.Metadata(*metadata),
         credentials=details.credentials,
         wait_for_ready=details.wait_for_ready,
     )
@@ -38,8 +42,9 @@ def _complete(
 class UnaryInterceptor(aio.UnaryUnaryClientInterceptor):
     """Gives each call its deadline, request_id and token, and its failure our class."""
 
-    def __init__(self, token: Callable[[], str] | None) -> None:
+    def __init__(self, token: access.TokenSource | None, metadata: calls.Metadata = ()) -> None:
         self._token = token
+        self._metadata = metadata
 
     async def intercept_unary_unary(
         self,
@@ -52,7 +57,8 @@ class UnaryInterceptor(aio.UnaryUnaryClientInterceptor):
         """Return the call once it has succeeded."""
         method = _method_of(client_call_details)
         call = await continuation(
-            _complete(client_call_details, self._token), calls.with_request_id(method, request)
+            await _complete(client_call_details, self._token, self._metadata),
+            calls.with_request_id(method, request),
         )
         try:
             await call
@@ -64,8 +70,9 @@ class UnaryInterceptor(aio.UnaryUnaryClientInterceptor):
 class StreamInterceptor(aio.UnaryStreamClientInterceptor):
     """Gives each stream its request_id and token, and its failure our class."""
 
-    def __init__(self, token: Callable[[], str] | None) -> None:
+    def __init__(self, token: access.TokenSource | None, metadata: calls.Metadata = ()) -> None:
         self._token = token
+        self._metadata = metadata
 
     async def intercept_unary_stream(
         self,
@@ -78,7 +85,8 @@ class StreamInterceptor(aio.UnaryStreamClientInterceptor):
         """Return the answers of the call, of which gRPC makes a call again."""
         method = _method_of(client_call_details)
         call = await continuation(
-            _complete(client_call_details, self._token), calls.with_request_id(method, request)
+            await _complete(client_call_details, self._token, self._metadata),
+            calls.with_request_id(method, request),
         )
         return _answers(call, method)
 

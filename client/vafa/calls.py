@@ -1,10 +1,12 @@
 """What both clients add to a call before it is sent."""
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from vafa.policy import CALL_DEFAULTS
+
+Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 def timeout_seconds(method: str, given: float | None) -> float | None:
@@ -22,11 +24,17 @@ def with_request_id(method: str, request: Any) -> Any:
     return copy
 
 
-def with_token(
-    metadata: Iterable[tuple[str, str | bytes]] | None, token: Callable[[], str] | None
-) -> tuple[tuple[str, str | bytes], ...]:
-    """Return the metadata with the token, unless the caller has put in one of their own."""
-    given = tuple(metadata or ())
-    if token is None or any(key == "authorization" for key, _ in given):
-        return given
-    return (*given, ("authorization", f"Bearer {token()}"))
+def lacks_token(method: str, metadata: Iterable[tuple[str, str | bytes]]) -> bool:
+    """Whether the method needs a token, and the caller has put in none of their own."""
+    given = any(key == "authorization" for key, _ in metadata)
+    return CALL_DEFAULTS[method].takes_token and not given
+
+
+def naming(service: str) -> tuple[str, str]:
+    """Return the metadata by which one address of all services tells whose method is meant."""
+    return ("vafa-service", service)
+
+
+def bearer(token: str) -> tuple[str, str]:
+    """Return the metadata of a token."""
+    return ("authorization", f"Bearer {token}")

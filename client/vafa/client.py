@@ -10,12 +10,14 @@ from typing import Any, Self
 import grpc
 from google.longrunning import operations_pb2, operations_pb2_grpc
 
-from vafa import access, operations
+from vafa import access, calls, operations
 from vafa.contacts.v1.contacts_pb2_grpc import ContactServiceStub
 from vafa.contacts.v1.interactions_pb2_grpc import InteractionServiceStub
 from vafa.events.v1.events_pb2_grpc import EventServiceStub
+from vafa.exchange import ExchangedToken
 from vafa.feedback.v1.responses_pb2_grpc import ResponseServiceStub
 from vafa.feedback.v1.surveys_pb2_grpc import SurveyServiceStub
+from vafa.gateway.v1 import access_pb2
 from vafa.gateway.v1.access_pb2_grpc import AccessServiceStub
 from vafa.gateway.v1.customers_pb2_grpc import CustomerServiceStub
 from vafa.interceptors import CallInterceptor
@@ -46,11 +48,16 @@ class Suite:
         addresses: access.Addresses,
         token: Callable[[], str] | None,
         tls: grpc.ChannelCredentials | None,
+        api_key: str | None = None,
     ) -> None:
         self._addresses = addresses
-        self._interceptor = CallInterceptor(token)
+        if api_key is not None:
+            access.address_of(addresses, "gateway")
+            request = access_pb2.ExchangeApiKeyRequest(secret=api_key)
+            token = ExchangedToken(lambda: self.api_keys.ExchangeApiKey(request))
+        self._token = token
         self._tls = tls
-        self._channels: dict[str, grpc.Channel] = {}
+        self._channels: dict[tuple[str, str], grpc.Channel] = {}
         self._lock = Lock()
 
     @cached_property
@@ -105,11 +112,11 @@ class Suite:
 
     def events(self, service: str) -> EventServiceStub:
         """Return the feed of a service, such as `contacts`."""
-        return EventServiceStub(self._channel(service))
+        return EventServiceStub(self._channel(service, named=True))
 
     def operations(self, service: str) -> operations_pb2_grpc.OperationsStub:
         """Return the long-running operations of a service, such as `loyalty`."""
-        return operations_pb2_grpc.OperationsStub(self._channel(service))
+        return operations_pb2_grpc.OperationsStub(self._channel(service, named=True))
 
     def wait(self, operation: operations_pb2.Operation, timeout_seconds: float) -> Any:
         """Return the response message of the operation as soon as it has ended.
@@ -142,14 +149,17 @@ class Suite:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _channel(self, service: str) -> grpc.Channel:
+    def _channel(self, service: str, *, named: bool = False) -> grpc.Channel:
+        # Methods that every service has are told apart by its name, behind one address.
         address = access.address_of(self._addresses, service)
+        key = (address, service if named else "")
         with self._lock:
-            if address not in self._channels:
-                self._channels[address] = grpc.intercept_channel(
-                    self._open(address), self._interceptor
+            if key not in self._channels:
+                interceptor = CallInterceptor(
+                    self._token, (calls.naming(service),) if named else ()
                 )
-            return self._channels[address]
+                self._channels[key] = grpc.intercept_channel(self._open(address), interceptor)
+            return self._channels[key]
 
     def _open(self, address: str) -> grpc.Channel:
         if self._tls is None:
@@ -162,14 +172,17 @@ def connect(
     *,
     token: access.Token | None = None,
     token_file: str | os.PathLike[str] | None = None,
+    api_key: str | None = None,
     tls: grpc.ChannelCredentials | None = None,
 ) -> Suite:
     """Return the suite at these addresses: one for each of its services by name, or one for all.
 
-    Tokens last minutes: a callable is asked for one at each call, and a file is read again when
-    it has changed. Calls go in plain text unless `tls` is given.
+    Tokens last minutes: a callable is asked for one at each call, a file is read again when it
+    has changed, and an API key, given by its secret, is exchanged for one anew in time. Calls go
+    in plain text unless `tls` is given.
     """
-    return Suite(addresses, access.token_source(token, token_file), tls)
+    source = access.token_source(token, token_file, api_key)
+    return Suite(addresses, source, tls, api_key)
 
 
 def connect_local(data_directory: str | os.PathLike[str] | None = None) -> Suite:

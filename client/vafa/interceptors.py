@@ -9,11 +9,11 @@ from typing import Any, TypeVar, cast
 import grpc
 
 from vafa import calls
+from vafa.calls import Metadata
 from vafa.errors import error_from_call
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,9 @@ class _Stream(_Call):
 class CallInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
     """Gives each call its deadline, request_id and token, and its failure our class."""
 
-    def __init__(self, token: Callable[[], str] | None) -> None:
+    def __init__(self, token: Callable[[], str] | None, metadata: Metadata = ()) -> None:
         self._token = token
+        self._metadata = metadata
 
     def intercept_unary_unary(
         self,
@@ -138,10 +139,13 @@ class CallInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientIn
         return cast("grpc._CallIterator[Response]", answers)
 
     def _complete(self, details: grpc.ClientCallDetails) -> _Details:
+        metadata = (*(details.metadata or ()), *self._metadata)
+        if self._token is not None and calls.lacks_token(details.method, metadata):
+            metadata = (*metadata, calls.bearer(self._token()))
         return _Details(
             method=details.method,
             timeout=calls.timeout_seconds(details.method, details.timeout),
-            metadata=calls.with_token(details.metadata, self._token),
+            metadata=metadata,
             credentials=details.credentials,
             wait_for_ready=details.wait_for_ready,
             compression=details.compression,

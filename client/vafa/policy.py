@@ -1,6 +1,7 @@
 """How each method is called unless the caller says otherwise, as the contract states it."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,11 +31,28 @@ _FILES: tuple[FileDescriptor, ...] = (
 )
 _OPERATIONS = operations_pb2.DESCRIPTOR.services_by_name["Operations"]
 _OPERATIONS_WRITES = {"CancelOperation", "DeleteOperation"}
-_OPERATIONS_DEADLINE_SECONDS = 10.0
+_OPERATIONS_DEADLINES_SECONDS = {
+    "GetOperation": 5.0,
+    "ListOperations": 10.0,
+    "WaitOperation": 60.0,
+    "CancelOperation": 5.0,
+    "DeleteOperation": 5.0,
+}
 
 # The largest message either way. Also the largest request that gRPC keeps for a repeat: its own
 # bound of 256 KiB would leave large batches without one.
 _MESSAGE_MAX_BYTES = 4 * 1024 * 1024
+
+
+RETRY_POLICY: Mapping[str, Any] = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 2,
+    # A server that stops cancels the calls that it has not yet taken up.
+    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
+}
+"""How a call that may be repeated is repeated, as a gRPC service config states it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +65,8 @@ class CallDefaults:
     """Whether an empty request_id is filled."""
     retried: bool
     """Whether a call is repeated that failed with UNAVAILABLE, or that the server cancelled."""
+    takes_token: bool
+    """Whether the call carries the token; False for what anybody may call."""
 
 
 def _defaults_of(method: MethodDescriptor) -> CallDefaults:
@@ -59,6 +79,7 @@ def _defaults_of(method: MethodDescriptor) -> CallDefaults:
         deadline_seconds=None if method.server_streaming else deadline,
         takes_request_id=takes_request_id,
         retried=reads or takes_request_id,
+        takes_token=not policy.public,
     )
 
 
@@ -72,9 +93,10 @@ def _all_defaults() -> Iterator[tuple[str, CallDefaults]]:
         yield (
             f"/{_OPERATIONS.full_name}/{method.name}",
             CallDefaults(
-                deadline_seconds=_OPERATIONS_DEADLINE_SECONDS,
+                deadline_seconds=_OPERATIONS_DEADLINES_SECONDS[method.name],
                 takes_request_id=False,
                 retried=method.name not in _OPERATIONS_WRITES,
+                takes_token=True,
             ),
         )
 
@@ -83,30 +105,25 @@ CALL_DEFAULTS: Mapping[str, CallDefaults] = dict(_all_defaults())
 """The defaults of every method by its path, `/<package>.<Service>/<Method>`."""
 
 
-def service_config() -> dict[str, Any]:
-    """Return the gRPC service config: all methods, and for those that may be repeated, how."""
+def service_config(*, with_timeouts: bool = False) -> dict[str, Any]:
+    """Return the gRPC service config: all methods, and for those that may be repeated, how.
 
-    def names(*, retried: bool) -> list[dict[str, str]]:
-        paths = (path for path, call in CALL_DEFAULTS.items() if call.retried == retried)
-        return [
-            dict(zip(("service", "method"), path[1:].split("/"), strict=True)) for path in paths
-        ]
-
+    With timeouts it states the deadlines too, for callers who do not set them by other means.
+    """
+    names: dict[tuple[float | None, bool], list[dict[str, str]]] = defaultdict(list)
+    for path, call in CALL_DEFAULTS.items():
+        service, method = path[1:].split("/")
+        deadline_seconds = call.deadline_seconds if with_timeouts else None
+        names[deadline_seconds, call.retried].append({"service": service, "method": method})
     return {
         "loadBalancingConfig": [{"round_robin": {}}],
         "methodConfig": [
             {
-                "name": names(retried=True),
-                "retryPolicy": {
-                    "maxAttempts": 4,
-                    "initialBackoff": "0.1s",
-                    "maxBackoff": "1s",
-                    "backoffMultiplier": 2,
-                    # A server that stops cancels the calls that it has not yet taken up.
-                    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
-                },
-            },
-            {"name": names(retried=False)},
+                "name": of_group,
+                **({"timeout": f"{deadline_seconds:g}s"} if deadline_seconds else {}),
+                **({"retryPolicy": RETRY_POLICY} if retried else {}),
+            }
+            for (deadline_seconds, retried), of_group in names.items()
         ],
         "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
     }

@@ -36,6 +36,7 @@ from vafa.policy import CHANNEL_OPTIONS
 GET_CONTACT = "/vafa.contacts.v1.ContactService/GetContact"
 CREATE_CONTACT = "/vafa.contacts.v1.ContactService/CreateContact"
 BATCH_CREATE_CONTACTS = "/vafa.contacts.v1.ContactService/BatchCreateContacts"
+LIST_EVENTS = "/vafa.events.v1.EventService/ListEvents"
 STREAM_EVENTS = "/vafa.events.v1.EventService/StreamEvents"
 GET_OPERATION = "/google.longrunning.Operations/GetOperation"
 CANCEL_OPERATION = "/google.longrunning.Operations/CancelOperation"
@@ -548,9 +549,12 @@ async def test_without_a_token_there_is_no_authorization(client: ModuleType) -> 
 
 
 @both_clients
-def test_a_token_and_a_token_file_at_once_are_refused(client: ModuleType) -> None:
-    with pytest.raises(ValueError, match="not both"):
-        client.connect("127.0.0.1:1", token="a", token_file="b")  # noqa: S106
+@pytest.mark.parametrize("left_out", ["token", "token_file", "api_key"])
+def test_two_credentials_at_once_are_refused(client: ModuleType, left_out: str) -> None:
+    given = {"token": "a", "token_file": "b", "api_key": "c"}
+    del given[left_out]
+    with pytest.raises(ValueError, match="not several"):
+        client.connect("127.0.0.1:1", **given)
 
 
 # Addresses
@@ -715,6 +719,39 @@ def test_operations_are_read_again_but_not_cancelled_or_deleted_again() -> None:
     service = operations_pb2.DESCRIPTOR.services_by_name["Operations"]
     repeated = {method.name for method in service.methods if retry_policy_of(method)}
     assert repeated == {"ListOperations", "GetOperation", "WaitOperation"}
+
+
+@both_clients
+@in_event_loop
+async def test_what_every_service_has_is_called_with_the_name_of_the_one_that_is_meant(
+    client: ModuleType,
+) -> None:
+    named: dict[str, list[Any]] = {}
+
+    def serving_as(answer: Any) -> Callable[[Any, Context], Awaitable[Any]]:
+        async def serve(request: Any, context: Context) -> Any:
+            metadata = context.invocation_metadata() or ()
+            found = [value for key, value in metadata if key == "vafa-service"]
+            named[type(request).__name__] = found
+            return answer
+
+        return serve
+
+    handlers = {
+        GET_CONTACT: serving_as(ADA),
+        LIST_EVENTS: serving_as(events_pb2.ListEventsResponse()),
+        GET_OPERATION: serving_as(operations_pb2.Operation()),
+    }
+    async with connected(client, handlers) as suite:
+        await done(suite.contacts.GetContact, contacts_pb2.GetContactRequest(name=ADA.name))
+        await done(suite.events("contacts").ListEvents, events_pb2.ListEventsRequest())
+        loyalty = suite.operations("loyalty")
+        await done(loyalty.GetOperation, operations_pb2.GetOperationRequest())
+    assert named == {
+        "GetContactRequest": [],
+        "ListEventsRequest": ["contacts"],
+        "GetOperationRequest": ["loyalty"],
+    }
 
 
 @both_clients

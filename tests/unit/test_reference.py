@@ -1,5 +1,6 @@
 """The pages that are drawn from the code say what the code does."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from scripts import reference
 from services.chassis import errors as chassis_errors
 from services.chassis.errors import Refusal
+from services.chassis.roles import Role
 from services.contacts import errors as contacts_errors
 from services.loyalty import errors as loyalty_errors
 
@@ -17,6 +19,7 @@ REASONS = reference.reasons_of(CONTRACT, METHODS)
 BY_NAME = {(reason.domain, reason.name): reason for reason in REASONS}
 
 
+PUBLIC = {"ExchangeApiKey", "GetJsonWebKeySet"}
 ALL_REFUSALS = [
     refusal
     for module in (chassis_errors, contacts_errors, loyalty_errors)
@@ -30,7 +33,8 @@ def test_the_pages_are_as_the_code_is() -> None:
 
 
 def test_a_page_that_differs_is_named_and_renewed(tmp_path: Path) -> None:
-    names = ["errors.md", "metrics.md", "api/permissions.md"]
+    names = ["errors.md", "metrics.md", "api/permissions.md", "api/roles.md"]
+    names += ["api/deadlines.md", "api/service_config.json"]
     assert reference.renew(tmp_path, only_check=True) == names
     assert list(tmp_path.iterdir()) == []
     assert reference.renew(tmp_path, only_check=False) == names
@@ -92,10 +96,10 @@ def test_a_reason_whose_comment_names_no_code_is_found_out() -> None:
         reference.reasons_of(files, METHODS)
 
 
-def test_every_method_needs_a_permission_and_has_a_deadline() -> None:
+def test_every_method_needs_a_permission_or_is_public_and_has_a_deadline() -> None:
     assert len(METHODS) == len({(method.service, method.name) for method in METHODS})
     for method in METHODS:
-        assert method.permission
+        assert bool(method.permission) is (method.name not in PUBLIC)
         assert method.deadline_seconds > 0
         assert method.effect in ("read", "write")
 
@@ -103,6 +107,45 @@ def test_every_method_needs_a_permission_and_has_a_deadline() -> None:
 def test_the_row_of_a_method_is_whole() -> None:
     row = "| `CreateContact` | `contacts.write` | 5 s | write | `POST /v1/contacts` |\n"
     assert row in reference.permissions_page(METHODS)
+
+
+def test_the_row_of_a_public_method_says_so() -> None:
+    row = "| `GetJsonWebKeySet` | none, public | 3 s | read | `GET /.well-known/jwks.json` |\n"
+    assert row in reference.permissions_page(METHODS)
+
+
+def test_the_table_of_roles_says_who_may_call_what() -> None:
+    roles = {
+        "clerk": Role(description="A clerk.", permissions=["contacts.read"]),
+        "admin": Role(description="All.", permissions=["*"]),
+    }
+    page = reference.roles_page(METHODS, roles)
+    assert "| `clerk` | A clerk. | `contacts.read` |\n" in page
+    assert "| Method | Permission | `clerk` | `admin` |\n" in page
+    assert "| `GetContact` | `contacts.read` | yes | yes |\n" in page
+    assert "| `CreateContact` | `contacts.write` | · | yes |\n" in page
+    assert "| `GetJsonWebKeySet` | none, public | yes | yes |\n" in page
+
+
+def test_the_table_of_deadlines_says_how_each_method_is_repeated() -> None:
+    page = reference.deadlines_page(METHODS)
+    codes = "UNAVAILABLE, CANCELLED"
+    assert f"| `GetContact` | 5 s | at will | {codes} |\n" in page
+    assert f"| `CreateContact` | 5 s | under the same `request_id` | {codes} |\n" in page
+    assert f"| `StreamEvents` | 3600 s | go on from the last cursor | {codes} |\n" in page
+    assert "| `CancelOperation` | 5 s | ask how it stands first | none |\n" in page
+
+
+def test_the_service_config_gives_every_call_its_deadline_and_streams_none() -> None:
+    config = json.loads(reference.service_config_file())
+    timeouts = {
+        (name["service"], name["method"]): one.get("timeout")
+        for one in config["methodConfig"]
+        for name in one["name"]
+    }
+    for method in METHODS:
+        stated = f"{method.deadline_seconds:g}s" if method.name != "StreamEvents" else None
+        assert timeouts[method.service, method.name] == stated, method.name
 
 
 def test_the_metrics_of_calls_are_told_with_their_labels() -> None:

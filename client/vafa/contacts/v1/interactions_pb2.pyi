@@ -242,12 +242,12 @@ class ListInteractionsRequest(_message.Message):
     filter: _builtins.str
     """Which ones, in the language of AIP-160, such as
     `channel = PHONE AND occur_time >= "2026-01-01T00:00:00Z"`.
-    Fields: `channel`, `direction`, `agent`, `occur_time`, `create_time`, `labels.{key}`.
-    Default: all.
+    Fields: `name`, `channel`, `direction`, `agent`, `occur_time`, `create_time`,
+    `labels.{key}`. Default: all.
     """
     order_by: _builtins.str
-    """In what order, such as `occur_time desc`. Fields: `occur_time`, `create_time`.
-    Default: `create_time`.
+    """In what order, such as `occur_time desc`; those of one time stand by the ids in their
+    names, the same way. Fields: `occur_time`, `create_time`. Default: `create_time`.
     """
     def __init__(
         self,

@@ -68,8 +68,8 @@ class Response(_message.Message):
     contact: _builtins.str
     """Who answered, `contacts/{contact}`. Empty for an anonymous answer."""
     score: _builtins.int
-    """The score, within the scale of the survey's kind. Required for those kinds that are
-    scored, and refused for an open question.
+    """The score, within the scale of the survey's kind, and so from 0 to 10. Required for
+    those kinds that are scored, and refused for an open question.
     """
     comment: _builtins.str
     """The customer's own words, at most 5000 characters. Required for an open question."""
@@ -292,7 +292,7 @@ class KindScore(_message.Message):
     LATEST_ANSWER_TIME_FIELD_NUMBER: _builtins.int
     LATEST_RESPONSE_FIELD_NUMBER: _builtins.int
     kind: _surveys_pb2.Survey.Kind.ValueType
-    """The kind."""
+    """What was asked, and so what the score means."""
     scores_count: _builtins.int
     """How many scores."""
     latest_score: _builtins.int
@@ -364,12 +364,12 @@ class ListResponsesRequest(_message.Message):
     filter: _builtins.str
     """Which ones, in the language of AIP-160, such as
     `score <= 6 AND answer_time >= "2026-01-01T00:00:00Z"`.
-    Fields: `contact`, `score`, `language_code`, `agent`, `order`, `answer_time`,
+    Fields: `name`, `contact`, `score`, `language_code`, `agent`, `order`, `answer_time`,
     `create_time`, `labels.{key}`. Default: all.
     """
     order_by: _builtins.str
-    """In what order, such as `answer_time desc`. Fields: `answer_time`, `create_time`.
-    Default: `create_time`.
+    """In what order, such as `answer_time desc`; those of one time stand by the ids in their
+    names, the same way. Fields: `answer_time`, `create_time`. Default: `create_time`.
     """
     def __init__(
         self,

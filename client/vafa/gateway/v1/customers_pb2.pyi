@@ -174,8 +174,9 @@ class TimelineEntry(_message.Message):
     """What kind of thing it is."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """When it happened, UTC: its `occur_time`, `order_time`, `create_time` or `answer_time`.
-        Entries of one time stand in the order of their kinds, and within a kind by their names.
+        """When it happened, UTC, to the microsecond: its `occur_time`, `order_time`, `create_time`
+        or `answer_time`. Entries of one time stand in the order of their kinds, and within a kind
+        by the ids in their names, the last id first.
         """
 
     @_builtins.property
@@ -289,8 +290,11 @@ class ListTimelineRequest(_message.Message):
 
     @_builtins.property
     def read_time(self) -> _timestamp_pb2.Timestamp:
-        """Only what was recorded up to then, UTC; a later time than now is now. With a page token,
-        the time of the first page stands and this is passed over. Default: now.
+        """Only what was recorded up to then, UTC, to the microsecond; a later time than now is now.
+        With a page token, the time of the first page stands and this is passed over. The first
+        page is read no sooner than 0.2 seconds after it, so that what was being recorded at that
+        time is there; what took longer to be recorded than that may appear in a later page, in
+        its place. Default: now.
         """
 
     def __init__(

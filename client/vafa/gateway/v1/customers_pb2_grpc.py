@@ -70,8 +70,10 @@ class CustomerServiceServicer:
         that of `read_time`: what is recorded while it is read page by page does not disturb it.
 
         Returns NOT_FOUND (RESOURCE_NOT_FOUND) if the contacts service answers that there is no
-        such contact, INVALID_ARGUMENT (PAGE_TOKEN_INVALID). A service that does not answer is
-        UNAVAILABLE: a sequence with a hole would be no sequence.
+        such contact, INVALID_ARGUMENT (PAGE_TOKEN_INVALID). A caller who may read neither
+        interactions nor contacts is not told whether there is one, and gets what the other
+        services have under its name. A service that does not answer makes it UNAVAILABLE, with
+        the service in the metadata: a sequence with a hole would be no sequence.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,8 +48,10 @@ class CustomerServiceStub:
     that of `read_time`: what is recorded while it is read page by page does not disturb it.
 
     Returns NOT_FOUND (RESOURCE_NOT_FOUND) if the contacts service answers that there is no
-    such contact, INVALID_ARGUMENT (PAGE_TOKEN_INVALID). A service that does not answer is
-    UNAVAILABLE: a sequence with a hole would be no sequence.
+    such contact, INVALID_ARGUMENT (PAGE_TOKEN_INVALID). A caller who may read neither
+    interactions nor contacts is not told whether there is one, and gets what the other
+    services have under its name. A service that does not answer makes it UNAVAILABLE, with
+    the service in the metadata: a sequence with a hole would be no sequence.
     """
 
 @_typing.type_check_only
@@ -72,8 +74,10 @@ class CustomerServiceAsyncStub(CustomerServiceStub):
     that of `read_time`: what is recorded while it is read page by page does not disturb it.
 
     Returns NOT_FOUND (RESOURCE_NOT_FOUND) if the contacts service answers that there is no
-    such contact, INVALID_ARGUMENT (PAGE_TOKEN_INVALID). A service that does not answer is
-    UNAVAILABLE: a sequence with a hole would be no sequence.
+    such contact, INVALID_ARGUMENT (PAGE_TOKEN_INVALID). A caller who may read neither
+    interactions nor contacts is not told whether there is one, and gets what the other
+    services have under its name. A service that does not answer makes it UNAVAILABLE, with
+    the service in the metadata: a sequence with a hole would be no sequence.
     """
 
 class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -105,8 +109,10 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
         that of `read_time`: what is recorded while it is read page by page does not disturb it.
 
         Returns NOT_FOUND (RESOURCE_NOT_FOUND) if the contacts service answers that there is no
-        such contact, INVALID_ARGUMENT (PAGE_TOKEN_INVALID). A service that does not answer is
-        UNAVAILABLE: a sequence with a hole would be no sequence.
+        such contact, INVALID_ARGUMENT (PAGE_TOKEN_INVALID). A caller who may read neither
+        interactions nor contacts is not told whether there is one, and gets what the other
+        services have under its name. A service that does not answer makes it UNAVAILABLE, with
+        the service in the metadata: a sequence with a hole would be no sequence.
         """
 
 def add_CustomerServiceServicer_to_server(servicer: CustomerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

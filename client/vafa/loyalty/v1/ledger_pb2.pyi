@@ -483,7 +483,10 @@ class ListLedgerTransactionsRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """The member, or `programs/{program}/members/-` for all."""
+    """The member; `programs/{program}/members/-` for all of a programme, or
+    `programs/-/members/{member}` for one contact in every programme, of which none need be
+    known. One of the two is named.
+    """
     page_size: _builtins.int
     """At most this many. 0 means 50; above 1000 is coerced to 1000."""
     page_token: _builtins.str
@@ -493,11 +496,11 @@ class ListLedgerTransactionsRequest(_message.Message):
     filter: _builtins.str
     """Which ones, in the language of AIP-160, such as
     `kind = SPEND AND points >= 100`.
-    Fields: `kind`, `points`, `reason`, `create_time`. Default: all.
+    Fields: `name`, `kind`, `points`, `reason`, `create_time`. Default: all.
     """
     order_by: _builtins.str
-    """In what order, such as `create_time desc`. Fields: `create_time`.
-    Default: `create_time`.
+    """In what order, such as `create_time desc`; those of one time stand by the ids in their
+    names, the same way. Fields: `create_time`. Default: `create_time`.
     """
     def __init__(
         self,

@@ -129,8 +129,9 @@ class LedgerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListLedgerTransactions(self, request, context):
-        """Lists the ledger transactions of a member, or of all members of a programme with the
-        parent `programs/{program}/members/-`.
+        """Lists the ledger transactions of a member; of all members of a programme with the parent
+        `programs/{program}/members/-`; or of a contact in every programme with the parent
+        `programs/-/members/{member}`, since a member bears the id of its contact.
 
         Returns NOT_FOUND (RESOURCE_NOT_FOUND) if there is no such member, INVALID_ARGUMENT
         (FILTER_INVALID, ORDER_BY_INVALID, PAGE_TOKEN_INVALID).

@@ -66,8 +66,9 @@ class LedgerServiceStub:
     (FILTER_INVALID, ORDER_BY_INVALID, PAGE_TOKEN_INVALID).
     """
     ListLedgerTransactions: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListLedgerTransactionsRequest, _ledger_pb2.ListLedgerTransactionsResponse]
-    """Lists the ledger transactions of a member, or of all members of a programme with the
-    parent `programs/{program}/members/-`.
+    """Lists the ledger transactions of a member; of all members of a programme with the parent
+    `programs/{program}/members/-`; or of a contact in every programme with the parent
+    `programs/-/members/{member}`, since a member bears the id of its contact.
 
     Returns NOT_FOUND (RESOURCE_NOT_FOUND) if there is no such member, INVALID_ARGUMENT
     (FILTER_INVALID, ORDER_BY_INVALID, PAGE_TOKEN_INVALID).
@@ -119,8 +120,9 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     (FILTER_INVALID, ORDER_BY_INVALID, PAGE_TOKEN_INVALID).
     """
     ListLedgerTransactions: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListLedgerTransactionsRequest, _ledger_pb2.ListLedgerTransactionsResponse]  # type: ignore[assignment]
-    """Lists the ledger transactions of a member, or of all members of a programme with the
-    parent `programs/{program}/members/-`.
+    """Lists the ledger transactions of a member; of all members of a programme with the parent
+    `programs/{program}/members/-`; or of a contact in every programme with the parent
+    `programs/-/members/{member}`, since a member bears the id of its contact.
 
     Returns NOT_FOUND (RESOURCE_NOT_FOUND) if there is no such member, INVALID_ARGUMENT
     (FILTER_INVALID, ORDER_BY_INVALID, PAGE_TOKEN_INVALID).
@@ -205,8 +207,9 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_pb2.ListLedgerTransactionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.ListLedgerTransactionsResponse, _abc.Awaitable[_ledger_pb2.ListLedgerTransactionsResponse]]:
-        """Lists the ledger transactions of a member, or of all members of a programme with the
-        parent `programs/{program}/members/-`.
+        """Lists the ledger transactions of a member; of all members of a programme with the parent
+        `programs/{program}/members/-`; or of a contact in every programme with the parent
+        `programs/-/members/{member}`, since a member bears the id of its contact.
 
         Returns NOT_FOUND (RESOURCE_NOT_FOUND) if there is no such member, INVALID_ARGUMENT
         (FILTER_INVALID, ORDER_BY_INVALID, PAGE_TOKEN_INVALID).

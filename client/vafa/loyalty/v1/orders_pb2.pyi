@@ -294,12 +294,12 @@ class ListOrdersRequest(_message.Message):
     filter: _builtins.str
     """Which ones, in the language of AIP-160, such as
     `contact = "contacts/06f3kz" AND order_time >= "2026-01-01T00:00:00Z"`.
-    Fields: `contact`, `external_id`, `order_time`, `create_time`, `points_earned`,
+    Fields: `name`, `contact`, `external_id`, `order_time`, `create_time`, `points_earned`,
     `lines.sku`, `lines.category`, `labels.{key}`. Default: all.
     """
     order_by: _builtins.str
-    """In what order, such as `order_time desc`. Fields: `order_time`, `create_time`.
-    Default: `create_time`.
+    """In what order, such as `order_time desc`; those of one time stand by the ids in their
+    names, the same way. Fields: `order_time`, `create_time`. Default: `create_time`.
     """
     def __init__(
         self,
