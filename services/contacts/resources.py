@@ -1,7 +1,7 @@
 """The declared resources of the contacts service."""
 
 from services.chassis import codecs
-from services.chassis.finding import Filterable, Index, related, scalars
+from services.chassis.finding import Filterable, Index, by_name, related, scalars
 from services.chassis.resource import Resource
 from services.chassis.rows import Row
 from services.contacts import checks
@@ -100,7 +100,10 @@ INTERACTION: Resource[interactions_pb2.Interaction] = Resource(
     },
     parent=CONTACT,
     labels=interaction_labels,
-    filters=scalars(interactions, "channel", "direction", "agent", "occur_time", "create_time"),
+    filters={
+        **by_name(interactions_pb2.Interaction, interactions),
+        **scalars(interactions, "channel", "direction", "agent", "occur_time", "create_time"),
+    },
     orders=("create_time", "occur_time"),
     check=checks.check_interaction,
 )

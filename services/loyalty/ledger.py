@@ -9,12 +9,11 @@ from sqlalchemy import Connection
 from services.chassis.call import Call
 from services.chassis.database import Database
 from services.chassis.errors import InvalidField, ResourceNotFound
-from services.chassis.identifiers import WILDCARD
 from services.chassis.operations import Operations
 from services.chassis.pages import Page, PageQuery, page
 from services.chassis.rows import Row
 from services.chassis.standard import refuse_inner_request_ids
-from services.chassis.steps import get
+from services.chassis.steps import get, require_parent
 from services.chassis.transaction import Transaction
 from services.loyalty import queries
 from services.loyalty.posting import Award, award_points, spend_points, to_message
@@ -78,11 +77,7 @@ class Ledger:
     ) -> ledger_pb2.ListLotsResponse:
         """List the lots of a member."""
 
-        def work(connection: Connection) -> Page:
-            get(connection, MEMBER, request.parent)
-            return self._page(connection, LOT, request)
-
-        found = await self._database.read(work)
+        found = await self._database.read(lambda c: self._page(c, LOT, request))
         return ledger_pb2.ListLotsResponse(
             lots=[LOT.to_message(row) for row in found.rows],
             next_page_token=found.next_page_token,
@@ -91,17 +86,12 @@ class Ledger:
     async def ListLedgerTransactions(
         self, request: ledger_pb2.ListLedgerTransactionsRequest, _call: Call
     ) -> ledger_pb2.ListLedgerTransactionsResponse:
-        """List the transactions of a member, or of a programme, with their entries."""
+        """List the transactions of a member, of a programme, or of one contact's members."""
         return await self._database.snapshot(lambda c: self._transactions(c, request))
 
     def _transactions(
         self, connection: Connection, request: ledger_pb2.ListLedgerTransactionsRequest
     ) -> ledger_pb2.ListLedgerTransactionsResponse:
-        program_id, member_id = MEMBER.pattern.parse(request.parent)
-        if member_id == WILDCARD:
-            get(connection, PROGRAM, PROGRAM.pattern.format([program_id]))
-        else:
-            get(connection, MEMBER, request.parent)
         found = self._page(connection, LEDGER_TRANSACTION, request)
         entries = queries.entries_of(connection, found.rows)
 
@@ -115,7 +105,7 @@ class Ledger:
         )
 
     def _page(self, connection: Connection, resource: Any, request: Any) -> Page:
-        query = PageQuery.of(request, MEMBER.pattern.parse(request.parent))
+        query = PageQuery.of(request, require_parent(connection, MEMBER, request.parent))
         return page(connection, resource, query, self._database.store.page_token_key)
 
     async def VerifyLedger(

@@ -1,7 +1,7 @@
 """The declared resources of the loyalty service."""
 
 from services.chassis import codecs
-from services.chassis.finding import Filterable, Index, related, scalars
+from services.chassis.finding import Filterable, Index, by_name, related, scalars
 from services.chassis.resource import Resource
 from services.chassis.rows import Row
 from services.loyalty import checks
@@ -87,6 +87,7 @@ ORDER: Resource[orders_pb2.Order] = Resource(
     labels=order_labels,
     indexes=(Index(order_lines, _line_rows),),
     filters={
+        **by_name(orders_pb2.Order, orders),
         **scalars(orders, "contact", "external_id", "order_time", "create_time", "points_earned"),
         "lines.sku": Filterable(related(orders, order_lines, "sku")),
         "lines.category": Filterable(related(orders, order_lines, "category")),
@@ -122,5 +123,8 @@ LEDGER_TRANSACTION: Resource[ledger_pb2.LedgerTransaction] = Resource(
         "points_balance": codecs.plain(ledger_transactions.c.points_balance),
     },
     parent=MEMBER,
-    filters=scalars(ledger_transactions, "kind", "points", "reason", "create_time"),
+    filters={
+        **by_name(ledger_pb2.LedgerTransaction, ledger_transactions),
+        **scalars(ledger_transactions, "kind", "points", "reason", "create_time"),
+    },
 )

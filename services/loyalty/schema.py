@@ -176,6 +176,11 @@ ledger_transactions = Table(
         "ix_ledger_transactions_member_time",
         *("program_id", "member_id", "create_time", "ledger_transaction_id"),
     ),
+    # Of one contact, in whatever programme.
+    Index(
+        "ix_ledger_transactions_contact_time",
+        *("member_id", "create_time", "program_id", "ledger_transaction_id"),
+    ),
     Index(None, "program_id", "kind", "points"),
     Index(None, "program_id", "points"),
     Index(None, "program_id", "reason"),
