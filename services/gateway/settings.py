@@ -2,7 +2,7 @@
 
 from pydantic_settings import SettingsConfigDict
 
-from services.chassis.settings import ServiceSettings
+from services.chassis.settings import OptionalPath, ServiceSettings
 
 
 class Settings(ServiceSettings):
@@ -15,3 +15,6 @@ class Settings(ServiceSettings):
     metrics_listen: str = "127.0.0.1:7200"
     contacts_address: str = "127.0.0.1:7101"
     loyalty_address: str = "127.0.0.1:7102"
+    feedback_address: str = "127.0.0.1:7103"
+    # The key that signs the tokens of the suite's own issuer; without it none are issued.
+    signing_key_file: OptionalPath = None

@@ -17,10 +17,10 @@ from services.command import keys
 from tests.harness.postgres import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = ("contacts", "loyalty", "gateway")
+SERVICES = ("contacts", "loyalty", "feedback", "gateway")
 READY_SECONDS = 30
 # Roles of the tests' own principals, beside those of the shipped file.
-ROLE_OF = {"contacts": "service", "loyalty": "service", "gateway": "service"}
+ROLE_OF = dict.fromkeys(SERVICES, "service")
 
 
 class RunningSuite:
@@ -67,9 +67,11 @@ class RunningSuite:
             "listen": self.addresses[name],
             "metrics_listen": self.metrics_addresses[name],
             "jwks_file": str(self.folder / "keys" / "jwks.json"),
+            "signing_key_file": str(self.folder / "keys" / "signing.pem"),
             "token_file": str(self._token_file(service)),
             "contacts_address": self._address("contacts"),
             "loyalty_address": self._address("loyalty"),
+            "feedback_address": self._address("feedback"),
             "drain_delay_seconds": "0",
             "stop_grace_seconds": "2",
             **settings,
@@ -119,6 +121,10 @@ class RunningSuite:
     def log(self, name: str) -> str:
         """Return what a service has logged."""
         return (self.folder / f"{name}.log").read_text()
+
+    def running(self) -> list[str]:
+        """Return the names of what was started and not stopped."""
+        return [name for name, one in self._processes.items() if one.poll() is None]
 
     def pid(self, name: str) -> int:
         """Return the process id of a service."""
