@@ -5,10 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help run test check proto format lint types bench migrate lock clean
+.PHONY: help run test check proto protos format lint types bench fuzz migrate k8s lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): requirements.lock pyproject.toml client/pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -29,6 +29,10 @@ proto: $(INSTALLED) ## Renew what is made from proto/: the stubs in client/, the
 	@$(BIN)/buf format -w proto
 	@$(BIN)/python scripts/contract.py generate
 	@$(BIN)/python scripts/reference.py
+	@$(BIN)/python -m scripts.openapi
+
+protos: $(INSTALLED) ## Pack the contract for other languages into .build/vafa-protos.tar.gz
+	@$(BIN)/python scripts/protos.py
 
 format: $(INSTALLED) ## Format the code and the contract
 	@$(BIN)/ruff check --fix-only --quiet .
@@ -43,6 +47,11 @@ lint: $(INSTALLED) ## Check style, imports and the contract
 	@$(BIN)/python scripts/contract.py check
 	@$(BIN)/python scripts/contract.py breaking
 	@$(BIN)/python scripts/reference.py --check
+	@$(BIN)/python -m scripts.openapi --check
+	@$(BIN)/python scripts/kubernetes.py --check
+	@mkdir -p .build && echo '{"keys": []}' > .build/jwks.json
+	@VAFA_EDGE_JWKS_FILE=.build/jwks.json VAFA_EDGE_CONFIGURATION_FILE=.build/edge.json \
+		$(BIN)/python -m services.gateway.edge --validate
 
 types: $(INSTALLED) ## Check types
 	@$(BIN)/mypy
@@ -50,13 +59,23 @@ types: $(INSTALLED) ## Check types
 bench: $(INSTALLED) ## Measure, and print tables with ratios
 	@$(BIN)/python -m bench
 
+fuzz: $(INSTALLED) ## Call the edge with 10,000 cases and more that its OpenAPI document allows or forbids
+	@$(BIN)/python -m tests.fuzz
+
 migrate: $(INSTALLED) ## Bring the databases of the services to the present schema
 	@$(BIN)/vafa migrate
 
-lock: $(INSTALLED) ## Renew requirements.lock
+k8s: $(INSTALLED) ## Renew what is made under k8s/: the roles, the configuration of the edge
+	@$(BIN)/python scripts/kubernetes.py
+
+lock: $(INSTALLED) ## Renew requirements.lock, and requirements-run.lock for the image
 	@$(BIN)/uv pip compile pyproject.toml client/pyproject.toml --extra dev --universal \
 		--python-version 3.11 --no-emit-package vafa --no-emit-package vafa-server \
 		--generate-hashes --no-annotate --no-emit-index-url --no-header --quiet -o requirements.lock
+	@$(BIN)/uv pip compile pyproject.toml client/pyproject.toml --extra telemetry --universal \
+		--python-version 3.11 --no-emit-package vafa --no-emit-package vafa-server \
+		--constraint requirements.lock \
+		--generate-hashes --no-annotate --no-emit-index-url --no-header --quiet -o requirements-run.lock
 
 clean: ## Remove what was built here, but not the data
 	@rm -rf .venv .build .mypy_cache .ruff_cache .pytest_cache

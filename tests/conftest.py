@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 import vafa
+from tests.harness.edge import Edge
 from tests.harness.postgres import Postgres
 from tests.harness.suite import SERVICES, RunningSuite
 
@@ -46,14 +47,47 @@ def suite(
     what you need under names of your own.
     """
     database: str = request.param
+    if database == "sqlite":
+        sqlite: RunningSuite = request.getfixturevalue("sqlite_suite")
+        return sqlite
     if database not in shared_suites:
-        urls = None
-        if database == "postgresql":
-            urls = database_urls(request.getfixturevalue("postgres"), "shared")
+        urls = database_urls(request.getfixturevalue("postgres"), "shared")
         started = RunningSuite(tmp_path_factory.mktemp(database), urls)
         shared_suites[database] = started
         started.start()
     return shared_suites[database]
+
+
+@pytest.fixture(scope="session")
+def sqlite_suite(
+    shared_suites: dict[str, RunningSuite], tmp_path_factory: pytest.TempPathFactory
+) -> RunningSuite:
+    """The shared suite on SQLite, for what has nothing to do with databases."""
+    shared_suites["sqlite"] = started = RunningSuite(tmp_path_factory.mktemp("sqlite"))
+    started.start()
+    return started
+
+
+@pytest.fixture(scope="session")
+def shared_edges() -> Iterator[dict[RunningSuite, Edge]]:
+    """Envoys in front of the shared suites; made when first asked for."""
+    edges: dict[RunningSuite, Edge] = {}
+    yield edges
+    for edge in edges.values():
+        edge.stop()
+
+
+@pytest.fixture
+def edge(
+    suite: RunningSuite,
+    shared_suites: dict[str, RunningSuite],
+    shared_edges: dict[RunningSuite, Edge],
+) -> Edge:
+    """Envoy in front of the shared suite, shared too: leave it running."""
+    if suite not in shared_edges:
+        shared_edges[suite] = started = Edge(suite)
+        started.start()
+    return shared_edges[suite]
 
 
 @pytest.fixture

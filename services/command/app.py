@@ -2,6 +2,7 @@
 
 import typer
 
+from services.command.api_keys import api_keys
 from services.command.copy import copy
 from services.command.customer import customer
 from services.command.load import load
@@ -20,3 +21,4 @@ app = typer.Typer(
 )
 for command in (up, load, customer, verify, token, migrate, copy):
     app.command()(command)
+app.add_typer(api_keys, name="keys")

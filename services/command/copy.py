@@ -22,7 +22,7 @@ def copy(
         typer.Option(
             metavar="DATABASE_URL",
             help="postgresql+psycopg://user@host/name for the databases name_contacts, "
-            "name_loyalty and name_gateway, which are created if they are missing.",
+            "name_loyalty, name_feedback and name_gateway, which are created if they are missing.",
         ),
     ],
     data_directory: DataDirectory = DEFAULT_DATA_DIRECTORY,
@@ -30,10 +30,10 @@ def copy(
     """Copy a suite from SQLite to PostgreSQL, and verify the copy.
 
     Takes the SQLite files of the data directory, whatever VAFA_CONTACTS_DATABASE_URL,
-    VAFA_LOYALTY_DATABASE_URL and VAFA_GATEWAY_DATABASE_URL say, and leaves them as they are.
-    Ids, times, stored answers, and the positions and cursors of the feeds are kept, so that
-    whoever follows a feed goes on where they are. The suite must be stopped, and the target
-    empty. All is copied or nothing.
+    VAFA_LOYALTY_DATABASE_URL, VAFA_FEEDBACK_DATABASE_URL and VAFA_GATEWAY_DATABASE_URL say, and
+    leaves them as they are. Ids, times, stored answers, and the positions and cursors of the
+    feeds are kept, so that whoever follows a feed goes on where they are. The suite must be
+    stopped, and the target empty. All is copied or nothing.
     """
     urls = database_urls(to)
     console = Console()

@@ -38,8 +38,8 @@ def customer(
 ) -> None:
     """Show all that the suite knows of a customer.
 
-    Profile, purchases, points, last orders and last interactions. Exit code 1 if there is no
-    such customer.
+    Profile, purchases, points, scores, last orders and last interactions. Exit code 1 if there
+    is no such customer.
     """
     with connect_running(data_directory, address, token_file) as suite:
         found = find_customer(suite, id_, system)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from services.command.summary import money_text
 from vafa.contacts.v1 import contacts_pb2, interactions_pb2
+from vafa.feedback.v1 import responses_pb2, surveys_pb2
 from vafa.gateway.v1 import customers_pb2
 from vafa.loyalty.v1 import members_pb2, orders_pb2
 
@@ -18,6 +19,7 @@ Contact = contacts_pb2.Contact
 Customer = customers_pb2.Customer
 Interaction = interactions_pb2.Interaction
 Member = members_pb2.Member
+Survey = surveys_pb2.Survey
 # What a terminal would obey; a zero-width non-joiner is none of these.
 _CONTROLS: Final = dict.fromkeys((*range(32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
 
@@ -31,6 +33,8 @@ def print_customer(console: Console, customer: Customer) -> None:
         console.print(_purchases(customer.purchases))
     if Customer.PART_POINTS not in missing:
         console.print(_memberships(customer.memberships))
+    if Customer.PART_SCORES not in missing and customer.scores.scores:
+        console.print(_scores(customer.scores.scores))
     if Customer.PART_PURCHASES not in missing and customer.recent_orders:
         console.print(_orders(customer.recent_orders))
     if Customer.PART_INTERACTIONS not in missing and customer.recent_interactions:
@@ -77,6 +81,15 @@ def _memberships(members: Iterable[Member]) -> Table:
     for member in members:
         state = _word(Member.State.Name(member.state), "STATE_")
         _add(table, member.name.split("/")[1], state, f"{member.points_balance:,}")
+    return table
+
+
+def _scores(scores: Iterable[responses_pb2.KindScore]) -> Table:
+    table = _table("Scores", "kind", "last given", right=("scores", "last"))
+    for one in scores:
+        kind = Survey.Kind.Name(one.kind).removeprefix("KIND_")
+        day = _day(one.latest_answer_time)
+        _add(table, kind, day, f"{one.scores_count:,}", str(one.latest_score))
     return table
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.pool import NullPool
 
 from services.command.data_directory import CannotStart
 
-SERVICES = ("contacts", "loyalty", "gateway")
+SERVICES = ("contacts", "loyalty", "feedback", "gateway")
 CONNECT_TIMEOUT_SECONDS = 5
 # PostgreSQL cuts off what is longer, and the services would share one database.
 MAX_NAME_BYTES = 63

@@ -1,25 +1,29 @@
 """The signing key of a suite on one machine, and the tokens that it signs."""
 
-import base64
-import hashlib
 import json
 import time
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jwt
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from jwt.algorithms import OKPAlgorithm
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.chassis.signing import TOKEN_LIFETIME_SECONDS, SigningKey
+from services.chassis.tokens import CLOCK_SKEW_SECONDS
 from services.command.data_directory import locked, make_private_directory, write_private_file
 
-ISSUER = "vafa-local"
-AUDIENCE = "vafa"
-MAX_LIFETIME_SECONDS = 300
+# For so long after its last signature a key is published.
+OUTLIVES_SECONDS = TOKEN_LIFETIME_SECONDS + CLOCK_SKEW_SECONDS
+
+
+class IssuerSettings(BaseSettings):
+    """How the gateway signs tokens, from the same variables, so that others sign alike."""
+
+    model_config = SettingsConfigDict(env_prefix="VAFA_GATEWAY_", extra="ignore", frozen=True)
+
+    token_issuer: str = "vafa-local"  # noqa: S105
+    token_audience: str = "vafa"  # noqa: S105
+    signing_key_file: Path | None = None
 
 
 def ensure_signing_key(directory: Path) -> None:
@@ -35,11 +39,11 @@ def ensure_signing_key(directory: Path) -> None:
     with locked(keys):
         signing, jwks = keys / "signing.pem", keys / "jwks.json"
         if not signing.exists():
-            write_private_file(signing, _new_key_pem())
-        jwk = _public_jwk(_signing_key(directory))
+            write_private_file(signing, SigningKey.generate().to_pem())
+        jwk = _read_key(signing).public_jwk
         if not jwks.exists():
-            write_private_file(jwks, json.dumps({"keys": [jwk]}, indent=2).encode() + b"\n")
-        elif jwk["kid"] not in _key_ids(jwks):
+            _write_jwks(jwks, [jwk])
+        elif jwk["kid"] not in [entry["kid"] for entry in _read_jwks(jwks)]:
             raise ValueError(f"{jwks} does not hold the public key of {signing}")
 
 
@@ -48,30 +52,24 @@ def mint_token(
     *,
     subject: str,
     roles: Sequence[str],
-    lifetime_seconds: int = MAX_LIFETIME_SECONDS,
+    lifetime_seconds: int = TOKEN_LIFETIME_SECONDS,
 ) -> str:
     """Return a token of subject with roles, signed with the key in directory, valid from now.
 
     Raises ValueError for a lifetime outside 1 to 300 seconds or a damaged key, and
     FileNotFoundError if ensure_signing_key has made no key there.
     """
-    if not 1 <= lifetime_seconds <= MAX_LIFETIME_SECONDS:
-        raise ValueError(
-            f"a token lives 1 to {MAX_LIFETIME_SECONDS} seconds, not {lifetime_seconds}"
-        )
-    key = _signing_key(directory)
-    now = int(time.time())
-    claims = {
-        "iss": ISSUER,
-        "aud": AUDIENCE,
-        "sub": subject,
-        "roles": list(roles),
-        "iat": now,
-        "nbf": now,
-        "exp": now + lifetime_seconds,
-        "jti": str(uuid.uuid4()),
-    }
-    return jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": _public_jwk(key)["kid"]})
+    key = _read_key(directory / "keys" / "signing.pem")
+    return _signed(key, IssuerSettings(), subject, roles, lifetime_seconds)
+
+
+def mint_operator_token(directory: Path, *, subject: str, roles: Sequence[str]) -> str:
+    """Return a token as mint_token does, signed with the key that IssuerSettings name, and only
+    without one with that in directory.
+    """
+    settings = IssuerSettings()
+    key = _read_key(settings.signing_key_file or directory / "keys" / "signing.pem")
+    return _signed(key, settings, subject, roles, TOKEN_LIFETIME_SECONDS)
 
 
 def write_token(path: Path, token: str) -> None:
@@ -80,35 +78,85 @@ def write_token(path: Path, token: str) -> None:
     write_private_file(path, token.encode())
 
 
-def _new_key_pem() -> bytes:
-    return Ed25519PrivateKey.generate().private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+def publish_next_key(directory: Path) -> None:
+    """Make the key that is to sign next, unless there is one, and publish it beside the others.
+
+    Services read the published keys again within a second or two; only then may it sign.
+    """
+    keys = directory / "keys"
+    with locked(keys):
+        following, jwks = keys / "next.pem", keys / "jwks.json"
+        if not following.exists():
+            write_private_file(following, SigningKey.generate().to_pem())
+        jwk, published = _read_key(following).public_jwk, _read_jwks(jwks)
+        if jwk["kid"] not in [entry["kid"] for entry in published]:
+            _write_jwks(jwks, [*published, jwk])
+
+
+def mint_token_of_next_key(directory: Path, *, subject: str, roles: Sequence[str]) -> str:
+    """Return a token like those to come: services take it once they know the next key."""
+    key = _read_key(directory / "keys" / "next.pem")
+    return _signed(key, IssuerSettings(), subject, roles, TOKEN_LIFETIME_SECONDS)
+
+
+def sign_with_next_key(directory: Path) -> None:
+    """Let the next key sign from now on; the former is published until its tokens have ended."""
+    keys = directory / "keys"
+    with locked(keys):
+        signing, jwks = keys / "signing.pem", keys / "jwks.json"
+        former = _read_key(signing).public_jwk["kid"]
+        ends = {"exp": int(time.time()) + OUTLIVES_SECONDS}
+        entries = [entry | ends if entry["kid"] == former else entry for entry in _read_jwks(jwks)]
+        _write_jwks(jwks, entries)
+        (keys / "next.pem").replace(signing)
+
+
+def withdraw_ended_keys(directory: Path) -> None:
+    """Publish no longer the keys whose last tokens have ended."""
+    keys = directory / "keys"
+    with locked(keys):
+        jwks = keys / "jwks.json"
+        signing, now = _read_key(keys / "signing.pem").public_jwk["kid"], time.time()
+        published = _read_jwks(jwks)
+        kept = [e for e in published if e["kid"] == signing or e.get("exp", now + 1) > now]
+        if kept != published:
+            _write_jwks(jwks, kept)
+
+
+def _signed(
+    key: SigningKey,
+    settings: IssuerSettings,
+    subject: str,
+    roles: Sequence[str],
+    lifetime_seconds: int,
+) -> str:
+    return key.token(
+        issuer=settings.token_issuer,
+        audience=settings.token_audience,
+        subject=subject,
+        roles=roles,
+        issue_second=int(time.time()),
+        lifetime_seconds=lifetime_seconds,
     )
 
 
-def _signing_key(directory: Path) -> Ed25519PrivateKey:
-    path = directory / "keys" / "signing.pem"
+def _read_key(path: Path) -> SigningKey:
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ValueError(f"{path} is not a private key in PEM without a password") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError(f"{path} is not an Ed25519 key")
-    return key
+        return SigningKey.from_pem(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is {error}") from error
 
 
-def _key_ids(jwks: Path) -> list[str]:
+def _read_jwks(jwks: Path) -> list[dict[str, Any]]:
+    """Return the entries, each with a kid, or raise ValueError."""
     try:
-        return [key["kid"] for key in json.loads(jwks.read_bytes())["keys"]]
+        entries: list[dict[str, Any]] = json.loads(jwks.read_bytes())["keys"]
+        if not all(isinstance(entry["kid"], str) for entry in entries):
+            raise ValueError("a kid is no text")
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{jwks} is not a set of keys: {error!r}") from error
+    return entries
 
 
-def _public_jwk(key: Ed25519PrivateKey) -> dict[str, Any]:
-    required = dict(OKPAlgorithm.to_jwk(key.public_key(), as_dict=True))
-    # RFC 7638: the hash covers the required members alone, sorted, without spaces.
-    canonical = json.dumps(required, sort_keys=True, separators=(",", ":")).encode()
-    thumbprint = base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=")
-    return {**required, "kid": thumbprint.decode(), "alg": "EdDSA", "use": "sig"}
+def _write_jwks(jwks: Path, entries: Sequence[dict[str, Any]]) -> None:
+    write_private_file(jwks, json.dumps({"keys": entries}, indent=2).encode() + b"\n")

@@ -10,7 +10,14 @@ from rich.text import Text
 
 from services.command.supervisor import OWN_NAME
 
-COLOURS = {"contacts": "cyan", "loyalty": "green", "gateway": "magenta", OWN_NAME: "blue"}
+COLOURS = {
+    "contacts": "cyan",
+    "loyalty": "green",
+    "feedback": "yellow",
+    "gateway": "magenta",
+    "edge": "bright_blue",
+    OWN_NAME: "blue",
+}
 LEVEL_STYLES = {"warning": "yellow", "error": "bold red", "critical": "bold red"}
 # What a line shows in a place of its own, or what its colour says already.
 PLACED = frozenset({"ts", "level", "event", "process", "exception"})
@@ -50,7 +57,7 @@ class ReadableLog:
         if fields is None:
             self._show(name, _local_time(None), Text(_visible(line)))
             return
-        if fields.get("event") == "rpc" and fields.get("code") == "OK" and not self._verbose:
+        if _is_success(fields) and not self._verbose:
             return
         time = _local_time(fields.get("ts"))
         self._show(name, time, _described(fields))
@@ -69,6 +76,12 @@ def _fields(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return fields if isinstance(fields, dict) else None
+
+
+def _is_success(fields: Mapping[str, Any]) -> bool:
+    """Whether a line tells of a call that succeeded; the edge has pages too, with no code."""
+    good = fields.get("code") == "OK" or (not fields.get("code") and fields.get("status") == 200)
+    return fields.get("event") == "rpc" and good
 
 
 def _described(fields: Mapping[str, Any]) -> Text:

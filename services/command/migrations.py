@@ -1,7 +1,7 @@
 """The databases of all services: where they are, and how they come to the present schema."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from services.chassis import migrate as chassis
+from services.chassis.settings import database_url_in
 from services.command.data_directory import CannotStart
 from services.command.databases import (
     CONNECT_TIMEOUT_SECONDS,
@@ -31,6 +32,14 @@ class Databases:
     # Those that stand in the environment; they must be there already.
     given: frozenset[str]
 
+    def of(self, services: Collection[str]) -> "Databases":
+        """Return those of some services alone; raises CannotStart for one that is not there."""
+        unknown = sorted(set(services) - self.urls.keys())
+        if unknown:
+            raise CannotStart(f"{unknown[0]} is no service: there are {', '.join(self.urls)}")
+        urls = {service: url for service, url in self.urls.items() if service in services}
+        return Databases(urls, self.given & urls.keys())
+
 
 def databases_of(directory: Path, database_url: str | None) -> Databases:
     """Return the databases that the options and the environment name; no two may be one."""
@@ -38,14 +47,23 @@ def databases_of(directory: Path, database_url: str | None) -> Databases:
     urls = {service: f"sqlite:///{folder}/{service}.db" for service in SERVICES}
     if database_url is not None:
         urls = database_urls(database_url)
-    variables = {service: f"VAFA_{service.upper()}_DATABASE_URL" for service in SERVICES}
-    given = {
-        service: os.environ[name] for service, name in variables.items() if os.environ.get(name)
-    }
+    given = {service: url for service in SERVICES if (url := _given(service))}
     named = {**urls, **given}
     if len(set(named.values())) < len(named):
         raise CannotStart("two services cannot share a database: each must have its own URL")
     return Databases(named, frozenset(given))
+
+
+def _given(service: str) -> str | None:
+    """Return the URL that the environment names for a service, as its settings read it."""
+    variable = f"VAFA_{service.upper()}_DATABASE_URL"
+    file = os.environ.get(f"{variable}_FILE")
+    if not file:
+        return os.environ.get(variable)
+    try:
+        return database_url_in(Path(file))
+    except ValueError as error:
+        raise CannotStart(str(error)) from error
 
 
 def migrate_all(databases: Databases) -> dict[str, str]:

@@ -39,9 +39,10 @@ DatabaseUrl = Annotated[
     typer.Option(
         metavar="URL",
         help="A PostgreSQL server, postgresql+psycopg://USER@HOST/NAME. Each service has a"
-        " database of its own there: NAME_contacts, NAME_loyalty and NAME_gateway, made if they"
-        " are missing. VAFA_CONTACTS_DATABASE_URL, VAFA_LOYALTY_DATABASE_URL and"
-        " VAFA_GATEWAY_DATABASE_URL go before it, each for its service."
+        " database of its own there: NAME_contacts, NAME_loyalty, NAME_feedback and NAME_gateway,"
+        " made if they are missing. VAFA_CONTACTS_DATABASE_URL, VAFA_LOYALTY_DATABASE_URL,"
+        " VAFA_FEEDBACK_DATABASE_URL and VAFA_GATEWAY_DATABASE_URL go before it, each for its"
+        " service."
         " [default: SQLite files in the data directory]",
     ),
 ]

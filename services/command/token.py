@@ -1,5 +1,7 @@
 """`vafa token`: a token for whoever calls the suite by other means."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,14 +23,19 @@ def token(
 ) -> None:
     """Print a fresh token, good for 5 minutes, and nothing else.
 
-    It is signed with the key of the data directory, which `vafa up` makes; the suite need not
-    run. Send it as the metadata `authorization: Bearer TOKEN`.
+    It is signed with the key of the data directory, which `vafa up` makes, or with that of
+    VAFA_GATEWAY_SIGNING_KEY_FILE; the suite need not run. Send it as the metadata
+    `authorization: Bearer TOKEN`.
     """
+    typer.echo(operator_token(data_directory, subject, role or ["admin"]))
+
+
+def operator_token(data_directory: Path, subject: str, roles: Sequence[str]) -> str:
+    """Return a fresh token for whoever can read the signing key; raises CannotStart."""
     try:
-        minted = keys.mint_token(data_directory, subject=subject, roles=role or ["admin"])
+        return keys.mint_operator_token(data_directory, subject=subject, roles=roles)
     except FileNotFoundError as error:
-        text = f"there is no signing key in {data_directory}; `vafa up` makes one"
+        text = f"there is no signing key at {error.filename}; `vafa up` makes one"
         raise CannotStart(text) from error
     except ValueError as error:
         raise CannotStart(str(error)) from error
-    typer.echo(minted)

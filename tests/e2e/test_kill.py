@@ -52,6 +52,7 @@ class Machine:
         """Start `vafa up` if it is not running."""
         if self._up is None or self._up.poll() is not None:
             arguments = ["up", "--base-port", str(self._base_port)]
+            arguments += ["--edge-port", str(self._base_port + 4)]
             if self.postgres is not None:
                 arguments += ["--database-url", self.postgres.url("kill")]
             self._up = self._start("up", *arguments)
@@ -73,7 +74,7 @@ class Machine:
         ]
         found += [
             (service, functools.partial(self._kill_service, service))
-            for service in ("contacts", "loyalty", "gateway")
+            for service in ("contacts", "loyalty", "feedback", "gateway")
         ]
         if self.postgres is not None:
             found.append(("postgres", self._kill_postgres))

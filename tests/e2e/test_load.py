@@ -27,6 +27,7 @@ from services.command.loading import LoadOptions, LoadReport, load_file
 from services.command.summary import print_summary
 from services.command.token_files import write_tokens
 from tests.conftest import DATABASES, database_urls
+from tests.harness.edge import Edge
 from tests.harness.postgres import free_port
 from tests.harness.suite import ROOT, RunningSuite
 from vafa.contacts.v1 import contacts_pb2, interactions_pb2
@@ -142,6 +143,15 @@ def test_the_sample_gives_its_figures_and_a_repeat_adds_nothing(own: RunningSuit
         assert again.summary == first.summary
     with own.client() as client:
         assert contact_of(client, "cdnow", "00004") == before
+
+
+def test_the_sample_loaded_through_the_edge_gives_the_same_figures(own: RunningSuite) -> None:
+    with Edge(own) as edge:
+        options = ["--program", "edge", "--system", "edge", "--address", edge.address]
+        loaded = vafa_command(load, own, str(CDNOW), *options)
+    assert loaded.exit_code == 0, loaded.output
+    assert CDNOW_LINE in loaded.stdout
+    assert_cdnow(own, "edge")
 
 
 def test_services_that_are_killed_during_the_load_change_no_figure(own: RunningSuite) -> None:

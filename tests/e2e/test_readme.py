@@ -27,7 +27,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A data directory and ports of its own for all that the README runs."""
     folder = tmp_path_factory.mktemp("readme")
     # The columns of a terminal, so that what is printed has the width of the page.
-    own = {"VAFA_DATA_DIRECTORY": str(folder / "data"), "VAFA_BASE_PORT": str(free_base_port())}
+    base_port = free_base_port()
+    own = {
+        "VAFA_DATA_DIRECTORY": str(folder / "data"),
+        "VAFA_BASE_PORT": str(base_port),
+        "VAFA_EDGE_PORT": str(base_port + 4),
+    }
     return {**os.environ, **own, "COLUMNS": "110", "PYTHONUNBUFFERED": "1"}
 
 

@@ -12,22 +12,26 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import psycopg
 import pytest
+from google.protobuf import json_format
 from google.type import money_pb2
 
 import vafa
 from tests.harness.postgres import Postgres
 from vafa.contacts.v1 import contacts_pb2
+from vafa.events.v1 import events_pb2
+from vafa.feedback.v1 import surveys_pb2
 from vafa.gateway.v1 import customers_pb2
 from vafa.loyalty.v1 import ledger_pb2, members_pb2, programs_pb2
 
 TIMEOUT_SECONDS = 90
-SERVICES = ("contacts", "loyalty", "gateway")
+SERVICES = ("contacts", "loyalty", "feedback", "gateway")
 VAFA = (sys.executable, "-P", "-m", "services")
 READY = "The suite is ready."
 
@@ -45,7 +49,7 @@ def is_free(port: int) -> bool:
 def free_base_port() -> int:
     """Return a port that `vafa up` can begin at, below those that the system gives away."""
     for base in random.sample(range(10_000, 30_000, 10), 200):
-        if all(is_free(base + offset) for offset in (0, 1, 2, 100, 101, 102)):
+        if all(is_free(base + offset) for offset in (*range(5), *range(100, 105), 204)):
             return base
     raise AssertionError("no free ports")
 
@@ -71,15 +75,15 @@ class Up:
     def __init__(self, directory: Path, *options: str) -> None:
         self.directory = directory
         self.base_port = free_base_port()
+        self.edge_port = self.base_port + 4
         self._log_file = directory.with_suffix(".log")
         self._options = options
 
     def __enter__(self) -> Self:
         arguments = ["up", "--data-directory", str(self.directory), *self._options]
+        ports = ["--base-port", str(self.base_port), "--edge-port", str(self.edge_port)]
         with self._log_file.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*VAFA, *arguments, "--base-port", str(self.base_port)], stdout=log, stderr=log
-            )
+            self.process = subprocess.Popen([*VAFA, *arguments, *ports], stdout=log, stderr=log)
         wait_until(lambda: READY in self.log() or self.process.poll() is not None, "ready")
         if self.process.poll() is not None:
             raise AssertionError(f"it ended:\n{self.log()}")
@@ -99,15 +103,23 @@ class Up:
 
     def process_ids(self) -> dict[str, int]:
         """Return the process of each service."""
-        own = self.process.pid
-        children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
-        lines = {int(child): Path(f"/proc/{child}/cmdline").read_text() for child in children}
+        lines = self._command_lines()
         return {
             service: child
             for service in SERVICES
             for child, line in lines.items()
             if f"services.{service}\0" in line
         }
+
+    def edge_process_id(self) -> int | None:
+        """Return the process of the edge; None if there is none yet."""
+        lines = self._command_lines()
+        return next((child for child, line in lines.items() if "/edge.json" in line), None)
+
+    def _command_lines(self) -> dict[int, str]:
+        own = self.process.pid
+        children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
+        return {int(child): Path(f"/proc/{child}/cmdline").read_text() for child in children}
 
     def interrupt(self) -> int:
         """Press Ctrl-C, as it were, and return the exit code."""
@@ -162,12 +174,62 @@ def test_every_service_answers_a_client_of_the_data_directory(up: Up) -> None:
 
 def test_the_ready_message_says_where_everything_is(up: Up) -> None:
     message = up.log().partition(READY)[2].partition("Ctrl-C")[0]
-    for service, offset in (("gateway", 0), ("contacts", 1), ("loyalty", 2)):
+    for service, offset in (("gateway", 0), ("contacts", 1), ("loyalty", 2), ("feedback", 3)):
         line = next(line for line in message.splitlines() if line.strip().startswith(service))
         assert f"127.0.0.1:{up.base_port + offset} " in line
         assert f"http://127.0.0.1:{up.base_port + 100 + offset}/metrics" in line
         assert f"sqlite:///{up.directory}/{service}.db" in line
+    line = next(line for line in message.splitlines() if line.strip().startswith("edge"))
+    assert f"127.0.0.1:{up.edge_port} " in line
+    assert f"http://127.0.0.1:{up.edge_port + 100}/stats/prometheus" in line
+    assert f"http://127.0.0.1:{up.edge_port}/docs" in line
     assert f"vafa token --data-directory {up.directory}" in message
+
+
+def test_one_port_serves_every_service_by_json_and_by_grpc(up: Up) -> None:
+    token = run("token", "--data-directory", str(up.directory)).stdout.strip()
+    with vafa.connect(f"127.0.0.1:{up.edge_port}", token=token) as suite:
+        created = a_contact(suite, "آدا")
+        name = created.name.replace("contacts/", "customers/")
+        customer = suite.customers.GetCustomer(customers_pb2.GetCustomerRequest(name=name))
+        assert customer.contact == created
+        suite.surveys.ListSurveys(surveys_pb2.ListSurveysRequest())
+        events = suite.events("contacts").ListEvents(
+            events_pb2.ListEventsRequest(parent="feeds/contacts")
+        )
+    assert created.name in {event.subject for event in events.events}
+    connection = HTTPConnection(f"127.0.0.1:{up.edge_port}", timeout=10)
+    with closing(connection):
+        headers = {"authorization": f"Bearer {token}"}
+        connection.request("GET", f"/v1/{created.name}", headers=headers)
+        answer = json.loads(connection.getresponse().read())
+    assert json_format.ParseDict(answer, contacts_pb2.Contact()) == created
+
+
+def test_a_taken_port_of_the_edge_is_named(up: Up, tmp_path: Path) -> None:
+    ports = ("--base-port", str(free_base_port()), "--edge-port", str(up.edge_port))
+    second = run("up", "--data-directory", str(tmp_path), *ports)
+    assert second.returncode == 1
+    address = f"127.0.0.1:{up.edge_port}"
+    assert second.stderr == f"vafa: edge cannot listen on {address}: the port is in use\n"
+
+
+def test_an_edge_that_is_killed_comes_back_and_serves(up: Up) -> None:
+    killed = up.edge_process_id()
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: up.edge_process_id() not in {killed, None}, "another process")
+    token = run("token", "--data-directory", str(up.directory)).stdout.strip()
+    with vafa.connect(f"127.0.0.1:{up.edge_port}", token=token) as suite:
+
+        def lists_contacts() -> bool:
+            try:
+                suite.contacts.ListContacts(contacts_pb2.ListContactsRequest())
+            except vafa.Unavailable:
+                return False
+            return True
+
+        wait_until(lists_contacts, "an answer through the new process")
 
 
 def test_calls_that_succeed_stay_out_of_the_log_and_refused_ones_are_in_it(up: Up) -> None:

@@ -35,6 +35,7 @@ from tests.harness.postgres import Postgres
 from tests.harness.suite import ROOT, SERVICES, RunningSuite
 from vafa.contacts.v1 import contacts_pb2, interactions_pb2
 from vafa.events.v1 import events_pb2
+from vafa.feedback.v1 import responses_pb2, surveys_pb2
 from vafa.loyalty.v1 import ledger_pb2, members_pb2, orders_pb2, programs_pb2
 
 CLUB = "programs/club"
@@ -51,6 +52,7 @@ LOYALTY_PARTS = (
     "loyalty feed",
     "parked events",
 )
+FEEDBACK_PARTS = ("surveys", "responses", "metric", "feedback feed")
 CONTACTS_PARTS = ("contacts", "interactions", "contacts feed", "found by phone", "next page")
 Picture = dict[str, Sequence[Message]]
 
@@ -84,10 +86,11 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Origin:
         client = stack.enter_context(suite.client())
         fill_contacts(client)
         spend, spent = fill_loyalty(client)
+        fill_feedback(client)
         park_an_event(suite.folder / "loyalty.db")
         head = feed(client, "contacts").head.position
         until(lambda: cursor_position(suite.folder / "loyalty.db") == head)
-        picture = loyalty_picture(client)
+        picture = loyalty_picture(client) | feedback_picture(client)
         # Loyalty has yet to hear of this one.
         suite.stop("loyalty")
         create_contact(client, "late", display_name="دیرآمده")
@@ -178,6 +181,29 @@ def record_order(client: vafa.Suite, external_id: str, contact: str) -> orders_p
     return client.orders.RecordOrder(orders_pb2.RecordOrderRequest(parent=CLUB, order=order))
 
 
+def fill_feedback(client: vafa.Suite) -> None:
+    """Create a survey of each state, one of them with answers, one of these without a name."""
+    for id_, kind in (
+        ("draft", surveys_pb2.Survey.KIND_CES),
+        ("nps", surveys_pb2.Survey.KIND_NPS),
+        ("open", surveys_pb2.Survey.KIND_FREE_TEXT),
+    ):
+        question = surveys_pb2.LocalizedText(language_code="fa", text="نظر شما چیست؟")
+        survey = surveys_pb2.Survey(display_name="نظرسنجی", kind=kind, questions=[question])
+        client.surveys.CreateSurvey(surveys_pb2.CreateSurveyRequest(survey=survey, survey_id=id_))
+    for name in ("surveys/nps", "surveys/open"):
+        client.surveys.PublishSurvey(surveys_pb2.PublishSurveyRequest(name=name))
+    for parent, response in (
+        ("surveys/nps", responses_pb2.Response(contact="contacts/sara", score=0)),
+        ("surveys/nps", responses_pb2.Response(score=10, comment="عالی‌ست")),
+        ("surveys/open", responses_pb2.Response(contact="contacts/bob", comment="خوب")),
+    ):
+        client.responses.CreateResponse(
+            responses_pb2.CreateResponseRequest(parent=parent, response=response)
+        )
+    client.surveys.CloseSurvey(surveys_pb2.CloseSurveyRequest(name="surveys/open"))
+
+
 def park_an_event(path: Path) -> None:
     """Leave a parked event with the first time and the last position there can be."""
     event = events_pb2.Event(position=LARGEST, subject="contacts/edge", type="contact.created")
@@ -233,6 +259,18 @@ def loyalty_picture(client: vafa.Suite) -> Picture:
     }
 
 
+def feedback_picture(client: vafa.Suite) -> Picture:
+    """Return all that feedback shows, by part."""
+    responses = client.responses
+    of_all = responses_pb2.ListResponsesRequest(parent="surveys/-")
+    return {
+        "surveys": client.surveys.ListSurveys(surveys_pb2.ListSurveysRequest()).surveys,
+        "responses": responses.ListResponses(of_all).responses,
+        "metric": [responses.GetMetric(responses_pb2.GetMetricRequest(name="surveys/nps/metric"))],
+        "feedback feed": [feed(client, "feedback")],
+    }
+
+
 def contacts_picture(client: vafa.Suite, page_token: str) -> Picture:
     """Return all that contacts shows, by part."""
     contacts = client.contacts
@@ -269,9 +307,9 @@ def copied(origin: Origin, postgres: Postgres) -> Iterator[Copied]:
     with ExitStack() as stack:
         stack.callback(suite.stop)
         # Without contacts there is no event yet that would move on the members.
-        suite.start("loyalty", "gateway")
+        suite.start("loyalty", "feedback", "gateway")
         with suite.client() as early:
-            picture = loyalty_picture(early)
+            picture = loyalty_picture(early) | feedback_picture(early)
         suite.start("contacts")
         client = stack.enter_context(suite.client())
         picture |= contacts_picture(client, origin.page_token)
@@ -291,7 +329,7 @@ def copy_command(folder: Path, url: str) -> list[str]:
     return [sys.executable, "-m", "services", *arguments]
 
 
-@pytest.mark.parametrize("part", [*LOYALTY_PARTS, *CONTACTS_PARTS])
+@pytest.mark.parametrize("part", [*LOYALTY_PARTS, *FEEDBACK_PARTS, *CONTACTS_PARTS])
 def test_callers_see_the_same_as_before(origin: Origin, copied: Copied, part: str) -> None:
     assert len(origin.picture[part]) > 0
     assert copied.picture[part] == origin.picture[part]
@@ -302,6 +340,7 @@ def test_every_table_is_told_with_its_rows(copied: Copied) -> None:
     cells = {tuple(line[1:6:2]) for line in lines if len(line) >= 6}
     assert ("loyalty", "orders", "4") in cells
     assert ("contacts", "contacts", "4") in cells
+    assert ("feedback", "responses", "3") in cells
     assert "points of ACCOUNT_REDEEMED: 1,000,000,000,000" in copied.printed
     assert "vafa up --database-url" in copied.printed
 

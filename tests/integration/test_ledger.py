@@ -233,6 +233,41 @@ def test_a_batch_of_awards_is_posted_as_a_whole_or_not_at_all(client: vafa.Suite
     assert verify(client, program).violations_count == 0
 
 
+def test_the_transactions_of_a_contact_are_listed_over_all_programmes(client: vafa.Suite) -> None:
+    programs = [a_program(client) for _ in range(2)]
+    contact = f"contacts/{uuid.uuid4()}"
+    for program in programs:
+        record(client, program, an_order(contact=contact))
+        award(client, a_member(client, program), 7)
+    members = [contact.replace("contacts/", f"{program}/members/") for program in programs]
+    expected = [award(client, members[n % 2], n + 1) for n in range(5)]
+    everywhere = contact.replace("contacts/", "programs/-/members/")
+    assert transactions(client, everywhere) == expected
+    request = ledger_pb2.ListLedgerTransactionsRequest(
+        parent=everywhere, page_size=2, order_by="create_time desc"
+    )
+    found: list[ledger_pb2.LedgerTransaction] = []
+    while not found or request.page_token:
+        page = client.ledger.ListLedgerTransactions(request)
+        found += page.ledger_transactions
+        request.page_token = page.next_page_token
+    assert found == expected[::-1]
+    assert transactions(client, f"programs/-/members/{uuid.uuid4()}") == []
+
+
+def test_a_list_of_transactions_names_a_programme_or_a_contact(client: vafa.Suite) -> None:
+    with pytest.raises(vafa.InvalidArgument) as refused:
+        transactions(client, "programs/-/members/-")
+    assert [one.field for one in refused.value.field_violations] == ["parent"]
+    for parent, missing in (
+        ("programs/nobody/members/-", "programs/nobody"),
+        (f"{a_program(client)}/members/nobody", "/members/nobody"),
+    ):
+        with pytest.raises(vafa.NotFound) as not_found:
+            transactions(client, parent)
+        assert not_found.value.metadata["resource"].endswith(missing)
+
+
 def test_a_member_of_another_programme_is_refused_in_a_batch(client: vafa.Suite) -> None:
     program, other = a_program(client), a_program(client)
     member, stranger = a_member(client, program), a_member(client, other)

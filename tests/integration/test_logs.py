@@ -21,12 +21,15 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 import vafa
+from tests.harness.factories import a_published_survey, answer
 from tests.harness.suite import SERVICES, RunningSuite
 from vafa.contacts.v1 import contacts_pb2, interactions_pb2
+from vafa.feedback.v1 import responses_pb2
 from vafa.gateway.v1 import customers_pb2
 
 Contact = contacts_pb2.Contact
 Interaction = interactions_pb2.Interaction
+Response = responses_pb2.Response
 Line = Mapping[str, Any]
 # What the canaries stand in, by the paths that the contract marks debug_redact. The digits are
 # such as no time, port or id has by chance.
@@ -47,6 +50,7 @@ CANARY: Mapping[str, str] = {
     "custom_fields": "canarycustom",
     "subject": "canarysubject",
     "body": "canarybody",
+    "comment": "canarycomment",
 }
 # What the core of gRPC says on standard error, which is not ours to form.
 FROM_GRPC = re.compile(r"[IWEF]\d{4} \d\d:|WARNING: All log messages before absl::")
@@ -148,6 +152,7 @@ def failing_calls(client: vafa.Suite, name: str) -> list[str]:
     mail.emails.add(address="canarymail at nowhere")
     phone = Contact(display_name="canarydisplay")
     phone.phones.add(number=f"+{DIGITS}{DIGITS}{DIGITS}")
+    survey = a_published_survey(client)
     calls: list[Callable[[], object]] = [
         lambda: contacts.CreateContact(create(contact=Contact(given_name="canarygiven" * 20))),
         lambda: contacts.CreateContact(create(contact=mail)),
@@ -175,6 +180,11 @@ def failing_calls(client: vafa.Suite, name: str) -> list[str]:
         ),
         lambda: client.interactions.CreateInteraction(
             interactions_pb2.CreateInteractionRequest(parent=name, interaction=future)
+        ),
+        lambda: answer(client, survey, Response(score=10, comment="canarycomment" * 400)),
+        lambda: answer(client, survey, Response(comment="canarycomment")),
+        lambda: client.responses.ListResponses(
+            responses_pb2.ListResponsesRequest(parent=survey, filter='comment = "canarycomment"')
         ),
     ]
     told: list[str] = []
@@ -214,6 +224,8 @@ def succeeding_calls(client: vafa.Suite) -> str:
     client.interactions.CreateInteraction(
         interactions_pb2.CreateInteractionRequest(parent=created.name, interaction=interaction)
     )
+    response = Response(contact=created.name, score=0, comment="canarycomment")
+    answer(client, a_published_survey(client), response)
     customer = created.name.replace("contacts/", "customers/")
     client.customers.GetCustomer(customers_pb2.GetCustomerRequest(name=customer))
     return created.name
@@ -221,7 +233,9 @@ def succeeding_calls(client: vafa.Suite) -> str:
 
 def test_a_canary_sits_in_every_field_that_holds_personal_data() -> None:
     marked = [
-        path for message in (Contact, Interaction) for path in redacted_paths(message.DESCRIPTOR)
+        path
+        for message in (Contact, Interaction, Response)
+        for path in redacted_paths(message.DESCRIPTOR)
     ]
     assert sorted(marked) == sorted(CANARY)
 
@@ -325,7 +339,9 @@ def test_a_stranger_has_a_line_without_a_principal(suite: RunningSuite) -> None:
 
 def test_a_newline_in_what_a_caller_sends_begins_no_line(suite: RunningSuite) -> None:
     evil = f'x"}}\n{{"event": "forged-{uuid.uuid4().hex}"}}\r\n\u2028\x85'
-    with suite.client(subject=evil) as client:
+    # A token with a control character or a line's end in its subject is refused.
+    subject = f'x"}}{{"event": "forged-{uuid.uuid4().hex}"}}'
+    with suite.client(subject=subject) as client:
         contact = client.contacts.CreateContact(
             contacts_pb2.CreateContactRequest(
                 contact=Contact(display_name=evil, owner=evil), request_id=str(uuid.uuid4())
@@ -341,7 +357,7 @@ def test_a_newline_in_what_a_caller_sends_begins_no_line(suite: RunningSuite) ->
         with suppress(vafa.VafaError):
             client.contacts.GetContact(contacts_pb2.GetContactRequest(name=evil))
     assert contact.owner == evil
-    by_evil = [line for line in lines_of(suite, "contacts") if line.get("principal") == evil]
+    by_evil = [line for line in lines_of(suite, "contacts") if line.get("principal") == subject]
     assert len(by_evil) == 5
     assert all(line["event"] == "rpc" for line in by_evil)
     # No line was begun inside another, whatever a reader takes for the end of a line.

@@ -17,7 +17,8 @@ from services.chassis.policy import Method, methods_of
 from tests.harness.suite import SERVICES, RunningSuite
 from vafa.contacts.v1 import contacts_pb2, interactions_pb2
 from vafa.events.v1 import events_pb2
-from vafa.gateway.v1 import customers_pb2
+from vafa.feedback.v1 import responses_pb2, surveys_pb2
+from vafa.gateway.v1 import access_pb2, customers_pb2
 from vafa.loyalty.v1 import ledger_pb2, members_pb2, orders_pb2, programs_pb2
 
 Labels = frozenset[tuple[str, str]]
@@ -56,7 +57,8 @@ FILES: Mapping[str, tuple[FileDescriptor, ...]] = {
         orders_pb2.DESCRIPTOR,
         ledger_pb2.DESCRIPTOR,
     ),
-    "gateway": (customers_pb2.DESCRIPTOR,),
+    "feedback": (surveys_pb2.DESCRIPTOR, responses_pb2.DESCRIPTOR),
+    "gateway": (access_pb2.DESCRIPTOR, customers_pb2.DESCRIPTOR),
 }
 CONTACT_SERVICE = {
     "grpc_type": "unary",
@@ -122,7 +124,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSuite]:
     suite.stop()
 
 
-@pytest.mark.parametrize("service", ["contacts", "gateway"])
+@pytest.mark.parametrize("service", ["contacts", "feedback", "gateway"])
 def test_every_series_of_every_method_begins_at_zero(fresh: RunningSuite, service: str) -> None:
     series = scrape(fresh, service)
     for method in served(service):

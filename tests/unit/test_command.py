@@ -116,13 +116,13 @@ def test_the_json_log_keeps_lines_and_makes_events_of_words(
 def test_without_a_url_each_service_has_a_file_in_the_data_directory(tmp_path: Path) -> None:
     urls = databases_of(tmp_path, None).urls
     assert urls["contacts"] == f"sqlite:///{tmp_path}/contacts.db"
-    assert len(set(urls.values())) == 3
+    assert len(set(urls.values())) == 4
 
 
 def test_one_url_names_a_database_for_each_service_on_that_server() -> None:
     assert database_urls("postgresql+psycopg://ada:p%40ss@db:5433/vafa?sslmode=require") == {
         service: f"postgresql+psycopg://ada:p%40ss@db:5433/vafa_{service}?sslmode=require"
-        for service in ("contacts", "loyalty", "gateway")
+        for service in ("contacts", "loyalty", "feedback", "gateway")
     }
 
 
@@ -215,7 +215,8 @@ def test_a_token_without_a_key_says_what_makes_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = refusal(["token", "--data-directory", str(tmp_path)], monkeypatch)
-    assert line == f"vafa: there is no signing key in {tmp_path}; `vafa up` makes one"
+    missing = tmp_path / "keys" / "signing.pem"
+    assert line == f"vafa: there is no signing key at {missing}; `vafa up` makes one"
 
 
 def test_verification_without_a_suite_says_how_to_start_one(
@@ -298,4 +299,4 @@ def test_help_names_every_command(
         main()
     assert not ended.value.code
     listed = capsys.readouterr().out.partition("Commands:")[2].split()
-    assert {"up", "load", "customer", "verify", "token", "migrate", "copy"} <= set(listed)
+    assert {"up", "load", "customer", "verify", "token", "migrate", "copy", "keys"} <= set(listed)

@@ -17,7 +17,14 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from services.command.keys import ensure_signing_key, mint_token, write_token
+from services.command.keys import (
+    ensure_signing_key,
+    mint_token,
+    publish_next_key,
+    sign_with_next_key,
+    withdraw_ended_keys,
+    write_token,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -151,3 +158,25 @@ def test_a_token_file_is_private_and_replaced_as_a_whole(tmp_path: Path) -> None
     assert path.read_text() == "second"
     assert (mode(path), mode(path.parent)) == (0o600, 0o700)
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_former_key_is_withdrawn_when_its_last_token_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def published() -> list[str]:
+        entries = json.loads((tmp_path / "keys" / "jwks.json").read_text())["keys"]
+        return [entry["kid"] for entry in entries]
+
+    ensure_signing_key(tmp_path)
+    [old] = published()
+    publish_next_key(tmp_path)
+    # Interrupted here, it is gone on with.
+    publish_next_key(tmp_path)
+    _, new = published()
+    sign_with_next_key(tmp_path)
+    now = time.time()
+    for seconds, expected in ((0, [old, new]), (329, [old, new]), (331, [new]), (10**9, [new])):
+        monkeypatch.setattr("services.command.keys.time.time", lambda at=now + seconds: at)
+        withdraw_ended_keys(tmp_path)
+        assert published() == expected
+    ensure_signing_key(tmp_path)
