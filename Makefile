@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help run test check proto protos format lint types bench fuzz migrate k8s lock clean
+.PHONY: help run test check proto protos format lint types bench soak fuzz migrate k8s lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ types: $(INSTALLED) ## Check types
 
 bench: $(INSTALLED) ## Measure, and print tables with ratios
 	@$(BIN)/python -m bench
+
+soak: $(INSTALLED) ## Call through the edge at half of its peak for five minutes, and watch its memory
+	@$(BIN)/python -m bench.edge --soak-seconds 300
 
 fuzz: $(INSTALLED) ## Call the edge with 10,000 cases and more that its OpenAPI document allows or forbids
 	@$(BIN)/python -m tests.fuzz

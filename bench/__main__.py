@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import calls, feed
+from bench import calls, edge, feed
 from tests.harness.postgres import Postgres
 from tests.harness.suite import SERVICES, RunningSuite
 
@@ -22,6 +22,7 @@ def main() -> None:
         postgres.start()
         stack.callback(postgres.remove)
         feed_table = feed.report(postgres)
+        edge_tables = edge.run(Path(folder), postgres, soak_seconds=0)
         urls = {service: postgres.create(f"bench_{service}") for service in SERVICES}
         suites = {
             "sqlite": RunningSuite(Path(folder) / "sqlite"),
@@ -34,7 +35,8 @@ def main() -> None:
     console = Console(width=120)
     console.print(f"{platform.machine()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
     console.print(calls.report(measured))
-    console.print(feed_table)
+    for table in (*edge_tables, feed_table):
+        console.print(table)
 
 
 if __name__ == "__main__":

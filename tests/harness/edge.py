@@ -143,6 +143,11 @@ class Edge:
         token = self.suite.token
         return vafa.aio.connect(self.address, token=lambda: token(*roles, subject=subject))
 
+    def pid(self) -> int:
+        """Return the process id of Envoy."""
+        assert self._process is not None
+        return self._process.pid
+
     def log(self) -> str:
         """Return what it has logged."""
         return self._log.read_text()
