@@ -20,7 +20,8 @@ run: $(INSTALLED) ## Start the suite here, load the sample if it is new, print i
 	@$(BIN)/vafa up --sample
 
 test: $(INSTALLED) ## Run all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@# In the order of the folders: the files that take long come first, and no process waits for one.
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED) ## Run all that CI runs: lint, types, contract, tests
 	@$(MAKE) --no-print-directory lint types test

@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,8 @@ from protovalidate._gen.buf.validate import validate_pb
 ROOT = Path(__file__).resolve().parent.parent
 COMMON = Path(google.api.__path__[0]).parent.parent
 STUBS = ROOT / "client"
+# Beside these, whoever installs the client may have left a copy of them in `build`.
+PACKAGES = ("buf", "vafa")
 DESCRIPTORS = Path("vafa") / "vafa.binpb"
 GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi", DESCRIPTORS.name)
 # No file of the contract imports them, but what a refusal carries is one of these.
@@ -72,15 +73,20 @@ def generate(target: Path) -> None:
     descriptors = f"-o{target / DESCRIPTORS}"
     protoc(ROOT / "proto", "--include_imports", descriptors, also=[ERROR_DETAILS])
     # Files without a service have an empty gRPC module, which nobody imports.
-    for path in target.rglob("*_pb2_grpc.py"):
-        if "class " not in path.read_text():
-            path.unlink()
-            path.with_suffix(".pyi").unlink(missing_ok=True)
+    for name, content in generated_files(target).items():
+        if name.endswith("_pb2_grpc.py") and b"class " not in content:
+            (target / name).unlink()
+            (target / name).with_suffix(".pyi").unlink(missing_ok=True)
 
 
 def generated_files(folder: Path) -> dict[str, bytes]:
-    """Return the generated files under folder by their relative path."""
-    paths = (path for pattern in GENERATED for path in folder.rglob(pattern))
+    """Return the generated files of the packages in folder by their relative path."""
+    paths = (
+        path
+        for package in PACKAGES
+        for pattern in GENERATED
+        for path in (folder / package).rglob(pattern)
+    )
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
@@ -152,10 +158,8 @@ def command_breaking() -> int:
         ["git", "archive", base, "proto"], cwd=ROOT, check=True, capture_output=True
     ).stdout
     with tempfile.TemporaryDirectory() as folder:
-        packed = Path(folder) / "proto.tar"
-        packed.write_bytes(archive)
-        with tarfile.open(packed) as tar:
-            tar.extractall(folder, filter="data")
+        # Not by tarfile, which takes a filter since 3.11.4 alone; Debian 12 has an older Python.
+        subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
         return breaks(Path(folder) / "proto", ROOT / "proto")
 
 

@@ -30,7 +30,7 @@ from scripts.manifests import (  # noqa: E402
     settings,
 )
 from scripts.manifests.objects import NAMESPACE, Manifests  # noqa: E402
-from services.command.databases import SERVICES  # noqa: E402
+from services.chassis.contract import SERVICES  # noqa: E402
 
 BASE = ROOT / "k8s" / "base"
 OVERLAYS = ("dev", "production")

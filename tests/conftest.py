@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 import vafa
+from services.chassis.contract import SERVICES
 from tests.harness.edge import Edge
 from tests.harness.postgres import Postgres
-from tests.harness.suite import SERVICES, RunningSuite
+from tests.harness.suite import RunningSuite
 
 DATABASES = ("sqlite", "postgresql")
 

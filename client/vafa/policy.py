@@ -7,28 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.longrunning import operations_pb2
-from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor import MethodDescriptor
 
 from vafa.api.v1 import policy_pb2
-from vafa.contacts.v1 import contacts_pb2, interactions_pb2
-from vafa.events.v1 import events_pb2
-from vafa.feedback.v1 import responses_pb2, surveys_pb2
-from vafa.gateway.v1 import access_pb2, customers_pb2
-from vafa.loyalty.v1 import ledger_pb2, members_pb2, orders_pb2, programs_pb2
+from vafa.descriptors import served_files
 
-_FILES: tuple[FileDescriptor, ...] = (
-    contacts_pb2.DESCRIPTOR,
-    interactions_pb2.DESCRIPTOR,
-    events_pb2.DESCRIPTOR,
-    responses_pb2.DESCRIPTOR,
-    surveys_pb2.DESCRIPTOR,
-    access_pb2.DESCRIPTOR,
-    customers_pb2.DESCRIPTOR,
-    ledger_pb2.DESCRIPTOR,
-    members_pb2.DESCRIPTOR,
-    orders_pb2.DESCRIPTOR,
-    programs_pb2.DESCRIPTOR,
-)
 _OPERATIONS = operations_pb2.DESCRIPTOR.services_by_name["Operations"]
 _OPERATIONS_WRITES = {"CancelOperation", "DeleteOperation"}
 _OPERATIONS_DEADLINES_SECONDS = {
@@ -84,7 +67,7 @@ def _defaults_of(method: MethodDescriptor) -> CallDefaults:
 
 
 def _all_defaults() -> Iterator[tuple[str, CallDefaults]]:
-    for file in _FILES:
+    for file in served_files():
         for service in file.services_by_name.values():
             for method in service.methods:
                 yield f"/{service.full_name}/{method.name}", _defaults_of(method)

@@ -7,7 +7,7 @@ from typing import Any
 from scripts.manifests.network import serves_at
 from scripts.manifests.objects import EDGE, Manifest, Manifests, pod_of, ports_of
 from scripts.manifests.references import files_of
-from services.command.databases import SERVICES
+from services.chassis.contract import SERVICES
 
 CONFIGURATION = "envoy.json"
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")

@@ -14,7 +14,7 @@ from scripts.manifests.objects import (
     ports_of,
     selects,
 )
-from services.command.databases import SERVICES
+from services.chassis.contract import SERVICES
 
 Call = tuple[str, str, str]
 

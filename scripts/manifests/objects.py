@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.command.databases import SERVICES
+from services.chassis.contract import SERVICES
 
 Manifest = dict[str, Any]
 Labels = Mapping[str, str]

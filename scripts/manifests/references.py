@@ -16,7 +16,7 @@ from scripts.manifests.objects import (
     selects,
     title,
 )
-from services.command.databases import SERVICES
+from services.chassis.contract import SERVICES
 
 # What is made by hand once, as docs/deploy.md tells, with the keys that it has.
 SECRETS = {

@@ -16,9 +16,9 @@ from scripts.manifests.objects import (
     title,
 )
 from scripts.manifests.references import files_of
+from services.chassis.contract import SERVICES
 from services.chassis.health import LIVENESS, READINESS
 from services.chassis.settings import ServiceSettings
-from services.command.databases import SERVICES
 
 ON_EVERY_ADDRESS = "0.0.0.0"  # noqa: S104
 PROBES = {"startupProbe": READINESS, "readinessProbe": READINESS, "livenessProbe": LIVENESS}

@@ -14,8 +14,8 @@ from google.protobuf.message import Message
 
 Schema = dict[str, Any]
 _UUID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
-# What the services ask of messages of other contracts, which carry no rules of ours.
-_ELSEWHERE_STATED: Mapping[str, Schema] = {
+# What the services ask, and the contract says in words alone.
+_IN_WORDS: Mapping[str, Schema] = {
     "google.longrunning.ListOperationsRequest.filter": {"maxLength": 0},
     "google.longrunning.ListOperationsRequest.page_size": {"minimum": 0},
     "vafa.contacts.v1.Contact.birth_date": {
@@ -40,7 +40,7 @@ def bounds_of(field: FieldDescriptor) -> Schema:
     """Return the keywords that stand beside the type of a field."""
     rules = rules_of(field)
     found = _keywords(rules, field.enum_type, field.full_name)
-    found |= _ELSEWHERE_STATED.get(field.full_name, {})
+    found |= _IN_WORDS.get(field.full_name, {})
     if rules.ignore == validate_pb2.IGNORE_IF_ZERO_VALUE and "pattern" in found:
         # Empty is as good as not given.
         found["pattern"] = f"^({found['pattern'].removeprefix('^').removesuffix('$')})?$"
@@ -144,7 +144,7 @@ def _of_map(rules: Any, _enum: Any, where: str) -> Schema:
     return found
 
 
-def _in_words_alone(_rules: Any, _enum: Any, _where: str) -> Schema:
+def _of_timestamp(_rules: Any, _enum: Any, _where: str) -> Schema:
     return {}
 
 
@@ -159,5 +159,5 @@ _OF_TYPE: Mapping[str, Callable[[Any, Any, str], Schema]] = {
     "repeated": _of_repeated,
     "map": _of_map,
     # JSON Schema cannot compare times.
-    "timestamp": _in_words_alone,
+    "timestamp": _of_timestamp,
 }

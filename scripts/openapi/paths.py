@@ -12,7 +12,7 @@ from scripts.openapi.bounds import Schema, bounds_of, pattern_within
 from scripts.openapi.patterns import segment_patterns
 from scripts.openapi.schemas import Schemas, must_be_given, required_of
 from scripts.openapi.wellknown import WELL_KNOWN
-from services.gateway.edge.contract import SERVICES
+from services.chassis.contract import SERVICES
 from services.gateway.edge.routes import SERVICE_HEADER
 
 _VARIABLE = re.compile(r"\{(?P<field>[a-z_.]+)=(?P<template>[^}]+)\}")
@@ -20,6 +20,8 @@ _PLACEHOLDER = re.compile(r"\{(?P<name>[a-z_]+)\}")
 # The patterns of resources that no message of the contract declares, by their collection.
 _UNDECLARED = {"feeds": "feeds/{service}", "operations": "operations/{operation}"}
 
+# The patterns of segments for which the contract states none, by their placeholders.
+_UNSTATED = {"operation": f"^({'|'.join(SERVICES)})-[a-z0-9]+$"}
 # Paths by which the edge cannot tell which of the services is meant.
 _UNNAMED = {"/v1/{name=operations}"}
 _SERVICE: Schema = {
@@ -162,7 +164,10 @@ class Paths:
                     "in": "path",
                     "required": True,
                     "description": f"Part of `{whole}`. {comment}".strip(),
-                    "schema": {"type": "string", "pattern": pattern or "^[^/]+$"},
+                    "schema": {
+                        "type": "string",
+                        "pattern": pattern or _UNSTATED[placeholder["name"]],
+                    },
                 }
 
     def _of_query(self, request: Descriptor, bound: set[str]) -> Iterator[Schema]:

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from services.chassis import errors, validation
 from services.chassis.call import Call
 from services.chassis.identifiers import new_uid
-from services.chassis.identity import NOBODY
+from services.chassis.identity import NOBODY, Principal
 from services.chassis.metrics import Metrics
 from services.chassis.policy import Method
 from services.chassis.roles import Roles
@@ -27,6 +27,7 @@ from services.chassis.tracing import Span
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Unary = Callable[[Any, Call], Awaitable[Message]]
 Stream = Callable[[Any, Call], AsyncIterator[Message]]
+Messages = AsyncIterator[bytes]
 log = structlog.get_logger()
 
 # Kept back from the caller's deadline, so that the refusal still arrives.
@@ -62,38 +63,38 @@ class Chain:
     def handler(self, method: Method, implementation: Any) -> grpc.RpcMethodHandler[Any, Any]:
         """Return the handler of a method; its bytes are read and written in here."""
         self._metrics.declare(method)
+        # The request is one message, and is read here as if more could come: gRPC itself would
+        # leave a call without an answer whose message never comes.
         if method.descriptor.server_streaming:
 
-            async def stream(raw: bytes, context: Context) -> AsyncIterator[bytes]:
-                async for part in self._serve_stream(method, implementation, raw, context):
+            async def stream(_messages: Messages, context: Context) -> AsyncIterator[bytes]:
+                async for part in self._serve_stream(method, implementation, context):
                     yield part
 
-            return grpc.unary_stream_rpc_method_handler(stream)
+            return grpc.stream_stream_rpc_method_handler(stream)
 
-        async def unary(raw: bytes, context: Context) -> bytes:
-            return await self._serve_unary(method, implementation, raw, context)
+        async def unary(_messages: Messages, context: Context) -> bytes:
+            return await self._serve_unary(method, implementation, context)
 
-        return grpc.unary_unary_rpc_method_handler(unary)
+        return grpc.stream_unary_rpc_method_handler(unary)
 
     def unknown_handler(self) -> grpc.RpcMethodHandler[Any, Any]:
         """Return the handler of all paths that no method has."""
 
-        async def unary(_raw: bytes, context: Context) -> bytes:
+        async def unary(_messages: Messages, context: Context) -> bytes:
             self._metrics.unknown_method()
             await _abort(context, errors.MethodUnknown("there is no such method"), [])
 
-        return grpc.unary_unary_rpc_method_handler(unary)
+        return grpc.stream_unary_rpc_method_handler(unary)
 
-    async def _serve_unary(
-        self, method: Method, implementation: Unary, raw: bytes, context: Context
-    ) -> bytes:
+    async def _serve_unary(self, method: Method, implementation: Unary, context: Context) -> bytes:
         outcome = Outcome(context.peer())
         self._metrics.started(method)
         try:
             with self._span(method.path, tuple(context.invocation_metadata() or ())):
                 seconds = self._seconds(method, context)
                 async with asyncio.timeout(seconds):
-                    request, call = await self._admit(method, raw, context, seconds, outcome)
+                    request, call = await self._admit(method, context, seconds, outcome)
                     answer = await implementation(request, call)
             outcome.replayed = call.replayed
             context.set_trailing_metadata(_trailers(outcome))
@@ -107,15 +108,17 @@ class Chain:
             await self._refuse(method, context, outcome, error)
 
     async def _serve_stream(
-        self, method: Method, implementation: Stream, raw: bytes, context: Context
+        self, method: Method, implementation: Stream, context: Context
     ) -> AsyncIterator[bytes]:
         outcome = Outcome(context.peer())
         self._metrics.started(method)
         try:
             seconds = self._seconds(method, context)
             async with asyncio.timeout(seconds):
-                request, call = await self._admit(method, raw, context, seconds, outcome)
+                request, call = await self._admit(method, context, seconds, outcome)
                 async for part in implementation(request, call):
+                    # A stream outlives neither its token nor the roles of its caller.
+                    await self._allowed(method, call.token, outcome)
                     self._metrics.sent(method)
                     yield part.SerializeToString()
             self._finish(method, outcome, grpc.StatusCode.OK)
@@ -133,20 +136,12 @@ class Chain:
         return max(0.0, min(method.deadline_seconds, remaining - MARGIN_SECONDS))
 
     async def _admit(
-        self, method: Method, raw: bytes, context: Context, seconds: float, outcome: Outcome
+        self, method: Method, context: Context, seconds: float, outcome: Outcome
     ) -> tuple[Message, Call]:
         """Let the call in: access before validation, so that a stranger learns nothing."""
         token = _bearer(context)
-        principal = NOBODY
-        if not method.public:
-            principal = await self._tokens.verify(token)
-            outcome.principal = principal.subject
-            self._roles.require(principal, method.permission)
-        try:
-            request = method.request_class.FromString(raw)
-        except DecodeError as error:
-            text = f"the bytes are not a {method.descriptor.input_type.full_name}"
-            raise errors.MalformedMessage(text) from error
+        principal = await self._allowed(method, token, outcome)
+        request, raw = await _read(method, context)
         validation.check(request, raw)
         # Only now is it known to be fit for a trailer and a log.
         if method.has_request_id:
@@ -160,6 +155,15 @@ class Chain:
             request_hash=_digest(request) if method.writes else b"",
             ends_at=time.monotonic() + seconds,
         )
+
+    async def _allowed(self, method: Method, token: str, outcome: Outcome) -> Principal:
+        """Return who calls, if they may now."""
+        if method.public:
+            return NOBODY
+        principal = await self._tokens.verify(token)
+        outcome.principal = principal.subject
+        self._roles.require(principal, method.permission)
+        return principal
 
     async def _refuse(
         self, method: Method, context: Context, outcome: Outcome, error: Exception
@@ -199,6 +203,18 @@ class Chain:
 
 def _digest(request: Message) -> bytes:
     return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+
+
+async def _read(method: Method, context: Context) -> tuple[Message, bytes]:
+    """Return the request of a call, and its bytes."""
+    raw = await context.read()
+    if raw is grpc.aio.EOF:
+        raise errors.MalformedMessage("the request ended before its message")
+    try:
+        return method.request_class.FromString(raw), raw
+    except DecodeError as error:
+        text = f"the bytes are not a {method.descriptor.input_type.full_name}"
+        raise errors.MalformedMessage(text) from error
 
 
 def _bearer(context: Context) -> str:

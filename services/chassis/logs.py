@@ -39,6 +39,13 @@ def _redact_messages(
     return fields
 
 
+def _tells_no_header(record: logging.LogRecord) -> bool:
+    """Whether a record is another than that by which gRPC tells a header that is no UTF-8: with
+    its value, be it a token, and again at every look.
+    """
+    return not str(record.msg).startswith("Invalid encoding on ")
+
+
 def configure_logs(service: str, level: str) -> None:
     """Write the logs of this process as JSON lines, those of libraries among them."""
 
@@ -71,4 +78,5 @@ def configure_logs(service: str, level: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
         )
     )
+    handler.addFilter(_tells_no_header)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

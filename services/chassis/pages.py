@@ -121,12 +121,13 @@ class Cursor:
             )
             nonce, rest = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
             values = json.loads(self._cipher.decrypt(nonce, rest, self._bound))
-        except (ValueError, InvalidTag) as error:
+            # Those of another release may differ in shape: it may order the list by other columns.
+            return [
+                datetime.fromisoformat(value) if kind is datetime else value
+                for value, kind in zip(values, types, strict=True)
+            ]
+        except (ValueError, TypeError, InvalidTag) as error:
             raise errors.PageTokenInvalid from error
-        return [
-            datetime.fromisoformat(value) if kind is datetime else value
-            for value, kind in zip(values, types, strict=True)
-        ]
 
 
 def _bound(query: PageQuery) -> tuple[str, ...]:

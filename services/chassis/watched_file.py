@@ -19,7 +19,8 @@ class WatchedFile(Generic[T]):
     """What a file says, read again when the file has changed; looked at once a second at most.
 
     A file that is gone, or changes into one that `read` refuses with one of UNREADABLE, is
-    passed over: the last good value stays. At first, either is raised.
+    passed over: the last good value stays. What is refused is read again all the same, since it
+    may want another file that comes later. At first, either is raised.
     """
 
     def __init__(self, path: Path, read: Callable[[bytes], T]) -> None:
@@ -27,6 +28,7 @@ class WatchedFile(Generic[T]):
         self._read = read
         self._looked_at = time.monotonic()
         self._signature = self._sign()
+        self._refused: tuple[int, int] | None = None
         self.value = read(path.read_bytes())
 
     def _sign(self) -> tuple[int, int]:
@@ -45,10 +47,12 @@ class WatchedFile(Generic[T]):
             content = self._path.read_bytes()
         except OSError:
             return False
-        self._signature = signature
         try:
             self.value = self._read(content)
         except UNREADABLE as error:
-            log.error("file_unreadable", file=self._path.name, problem=str(error))
+            if signature != self._refused:
+                log.error("file_unreadable", file=self._path.name, problem=str(error))
+            self._refused = signature
             return False
+        self._signature, self._refused = signature, None
         return True

@@ -15,9 +15,9 @@ from sqlalchemy import Connection, MetaData, Table, create_engine, delete, func,
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from services.chassis.contract import SERVICES
 from services.command.contents import Contents, Tally, contents, rows_of
 from services.command.data_directory import CannotStart, supervised
-from services.command.databases import SERVICES
 from services.command.migrations import Databases, migrate_all
 
 # For the one transaction of a target: it may last long, but not wait long for others.

@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 
 import psycopg
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError
+from sqlalchemy import URL, Connection, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
+from services.chassis import settings
+from services.chassis.contract import SERVICES
 from services.command.data_directory import CannotStart
 
-SERVICES = ("contacts", "loyalty", "feedback", "gateway")
 CONNECT_TIMEOUT_SECONDS = 5
 # PostgreSQL cuts off what is longer, and the services would share one database.
 MAX_NAME_BYTES = 63
@@ -69,16 +70,9 @@ def create_missing(urls: Iterable[str]) -> None:
 def parsed_url(url: str) -> URL:
     """Return the parts of the URL of a database that the services can use, or raise CannotStart."""
     try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:
-        # Its text is not repeated here: it may hold a password.
-        raise CannotStart("a database URL cannot be read") from error
-    if parsed.drivername not in {"sqlite", "postgresql+psycopg"}:
-        raise CannotStart(
-            "a database URL begins with sqlite:/// or postgresql+psycopg://,"
-            f" not with {parsed.drivername}://"
-        )
-    return parsed
+        return settings.parsed_url(url)
+    except ValueError as error:
+        raise CannotStart(str(error)) from error
 
 
 def _engine(url: URL) -> Engine:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.chassis.settings import TOKEN_AUDIENCE, TOKEN_ISSUER, OptionalPath
 from services.chassis.signing import TOKEN_LIFETIME_SECONDS, SigningKey
 from services.chassis.tokens import CLOCK_SKEW_SECONDS
 from services.command.data_directory import locked, make_private_directory, write_private_file
@@ -21,9 +22,9 @@ class IssuerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="VAFA_GATEWAY_", extra="ignore", frozen=True)
 
-    token_issuer: str = "vafa-local"  # noqa: S105
-    token_audience: str = "vafa"  # noqa: S105
-    signing_key_file: Path | None = None
+    token_issuer: str = TOKEN_ISSUER
+    token_audience: str = TOKEN_AUDIENCE
+    signing_key_file: OptionalPath = None
 
 
 def ensure_signing_key(directory: Path) -> None:

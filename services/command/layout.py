@@ -14,8 +14,8 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from services.chassis.contract import SERVICES
 from services.command.data_directory import DataDirectoryInUse, supervised, write_private_file
-from services.command.databases import SERVICES
 from services.command.keys import withdraw_ended_keys
 from services.command.migrations import Databases
 from services.command.supervisor import ProcessSpec

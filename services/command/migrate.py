@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
+from services.chassis.contract import SERVICES
 from services.command.data_directory import make_private_directory
-from services.command.databases import SERVICES, parsed_url
+from services.command.databases import parsed_url
 from services.command.migrations import databases_of, migrate_all
 from services.command.options import DEFAULT_DATA_DIRECTORY, DatabaseUrl, DataDirectory
 

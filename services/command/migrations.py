@@ -12,11 +12,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from services.chassis import migrate as chassis
+from services.chassis.contract import SERVICES
 from services.chassis.settings import database_url_in
 from services.command.data_directory import CannotStart
 from services.command.databases import (
     CONNECT_TIMEOUT_SECONDS,
-    SERVICES,
     DatabaseUnusable,
     create_missing,
     database_urls,

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from services.chassis.contract import SERVICES
 from services.command import keys
 from services.command.data_directory import CannotStart, supervised
-from services.command.databases import SERVICES, parsed_url
+from services.command.databases import parsed_url
 from services.command.layout import (
     ADMIN_OFFSET,
     METRICS_OFFSET,

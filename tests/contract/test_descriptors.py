@@ -21,11 +21,12 @@ from protovalidate import Validator
 
 from scripts.contract import ROOT, build_image
 from services.chassis import errors as common_errors
+from services.chassis.contract import SERVICES, common_methods, own_methods
 from services.contacts import errors as contacts_errors
 from services.feedback import errors as feedback_errors
 from services.gateway import errors as gateway_errors
 from services.loyalty import errors as loyalty_errors
-from tests.contract.resources import COMMON_REASONS, EXERCISES
+from tests.contract.resources import COMMON_REASONS, EXERCISES, SERVED
 from vafa.api.v1 import policy_pb2
 
 FILES = sorted(str(path.relative_to(ROOT / "proto")) for path in (ROOT / "proto").rglob("*.proto"))
@@ -392,3 +393,8 @@ def test_a_list_says_what_it_can_be_filtered_and_ordered_by(
         comment = comments[f"{method.input_type.full_name}.{field}"]
         listed = comment[comment.index("Fields: ") : comment.index(" Default: ")]
         assert set(re.findall("`([^`]+)`", listed)) == expected
+
+
+def test_every_method_is_of_the_service_of_its_package_or_of_all() -> None:
+    told = {service: {*own_methods()[service], *common_methods()} for service in SERVICES}
+    assert told == {service: set(methods) for service, methods in SERVED.items()}

@@ -16,12 +16,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 import services
+from services.chassis.contract import SERVICES
 from services.chassis.migrate import migrate
 from services.loyalty.schema import ledger_entries, ledger_transactions
 from tests.conftest import DATABASES
 from tests.contract.resources import a_row
 from tests.harness.postgres import Postgres
-from tests.harness.suite import SERVICES
 
 ROWS = 2
 

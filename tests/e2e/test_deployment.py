@@ -14,7 +14,7 @@ import pytest
 
 import vafa
 from scripts import kubernetes
-from services.command.databases import SERVICES
+from services.chassis.contract import SERVICES
 from tests.harness.pods import Pods
 from tests.harness.postgres import Postgres
 from vafa.contacts.v1 import contacts_pb2

@@ -130,3 +130,11 @@ def test_a_new_key_signs_while_the_suite_runs_on(up: Up) -> None:
         at_edge.request("GET", "/v1/contacts", headers={"authorization": f"Bearer {token}"})
         assert at_edge.getresponse().status == HTTPStatus.OK
         at_edge.close()
+
+
+def test_an_application_calls_the_edge_with_its_key(up: Up) -> None:
+    secret = vafa_keys(up, "create", "the portal", "--role", "reader").stdout.strip()
+    with vafa.connect(f"127.0.0.1:{up.edge_port}", api_key=secret) as suite:
+        suite.contacts.ListContacts(contacts_pb2.ListContactsRequest(page_size=1))
+        with pytest.raises(vafa.PermissionDenied):
+            suite.contacts.CreateContact(contacts_pb2.CreateContactRequest())

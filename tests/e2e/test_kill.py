@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 import vafa
-from tests.harness.postgres import Postgres, free_port
+from services.chassis.contract import SERVICES
+from tests.harness.ports import free_base_port
+from tests.harness.postgres import Postgres
 from tests.harness.suite import ROOT
 from vafa.events.v1 import events_pb2
 from vafa.loyalty.v1 import members_pb2, programs_pb2
@@ -34,7 +36,7 @@ class Machine:
         self.folder = folder
         self.postgres = postgres
         self.kills: Counter[str] = Counter()
-        self._base_port = free_port_range()
+        self._base_port = free_base_port()
         self._up: subprocess.Popen[bytes] | None = None
         self._load: subprocess.Popen[bytes] | None = None
 
@@ -72,10 +74,7 @@ class Machine:
             ("supervisor", self._kill_supervisor),
             ("load", self._kill_load),
         ]
-        found += [
-            (service, functools.partial(self._kill_service, service))
-            for service in ("contacts", "loyalty", "feedback", "gateway")
-        ]
+        found += [(service, functools.partial(self._kill_service, service)) for service in SERVICES]
         if self.postgres is not None:
             found.append(("postgres", self._kill_postgres))
         return found
@@ -107,14 +106,6 @@ class Machine:
             if process is not None and process.poll() is None:
                 process.send_signal(signal.SIGINT)
                 process.wait(timeout=30)
-
-
-def free_port_range() -> int:
-    """Return a port that is free, like those that `vafa up` takes beside it."""
-    while True:
-        base = free_port()
-        if base < 60_000:
-            return base
 
 
 def children(parent: int, marker: str) -> list[int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.postgres import free_port
+from tests.harness.ports import free_base_port
 from tests.harness.suite import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -18,7 +18,13 @@ README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"```(sh|python)\n(.*?)```\n(?:\n```\n(.*?)```\n)?", re.DOTALL)
 BLOCKS = [match.groups() for match in BLOCK.finditer(README)]
 PYTHON = [(code, printed) for language, code, printed in BLOCKS if language == "python"]
-COMMANDS = [line for language, code, _ in BLOCKS if language == "sh" for line in code.split("\n")]
+COMMANDS = [
+    (line, printed)
+    for language, code, printed in BLOCKS
+    if language == "sh"
+    for line in code.strip().split("\n")
+]
+EDGE = "127.0.0.1:8080"
 READY_SECONDS = 90
 
 
@@ -34,13 +40,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "VAFA_EDGE_PORT": str(base_port + 4),
     }
     return {**os.environ, **own, "COLUMNS": "110", "PYTHONUNBUFFERED": "1"}
-
-
-def free_base_port() -> int:
-    """Return a port below which those that belong to it are likely free too."""
-    while (port := free_port()) > 60_000:
-        continue
-    return port
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +79,20 @@ def test_make_run_prints_what_the_readme_shows(printed_by_run: Path) -> None:
         assert line == "…" or line in lines, line
 
 
+# Before the programs, which add to what the commands show.
+@pytest.mark.parametrize(
+    ("command", "printed"), [one for one in COMMANDS if one[0] not in ("make run", "make test")]
+)
+def test_command_of_the_readme_prints_what_it_shows(
+    command: str, printed: str | None, printed_by_run: Path, environment: dict[str, str]
+) -> None:
+    own_edge = command.replace(EDGE, f"127.0.0.1:{environment['VAFA_EDGE_PORT']}")
+    done = run(["bash", "-c", own_edge], environment)
+    assert done.strip()
+    if printed is not None:
+        assert shown(done) == shown(printed)
+
+
 @pytest.mark.parametrize(("code", "printed"), PYTHON)
 def test_python_of_the_readme_prints_what_it_shows(
     code: str, printed: str, printed_by_run: Path, environment: dict[str, str]
@@ -88,13 +101,13 @@ def test_python_of_the_readme_prints_what_it_shows(
     assert shown(done) == shown(printed)
 
 
-@pytest.mark.parametrize(
-    "command", [line for line in COMMANDS if line and line not in ("make run", "make test")]
-)
-def test_command_of_the_readme_succeeds(
-    command: str, printed_by_run: Path, environment: dict[str, str]
+@pytest.mark.parametrize("path", [f"http://{EDGE}/docs", "/openapi.json"])
+def test_a_document_that_the_readme_names_is_served(
+    path: str, printed_by_run: Path, environment: dict[str, str]
 ) -> None:
-    assert run(command.split(), environment).strip()
+    assert path in README
+    url = f"http://127.0.0.1:{environment['VAFA_EDGE_PORT']}{path.removeprefix(f'http://{EDGE}')}"
+    assert run(["curl", "-sS", "--fail", url], environment)
 
 
 def run(command: list[str], environment: dict[str, str]) -> str:
@@ -107,4 +120,4 @@ def run(command: list[str], environment: dict[str, str]) -> str:
 
 
 def test_the_readme_is_short() -> None:
-    assert len(README.split("\n")) < 150
+    assert len(README.splitlines()) < 150

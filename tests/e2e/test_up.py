@@ -2,10 +2,8 @@
 
 import json
 import os
-import random
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -23,6 +21,8 @@ from google.protobuf import json_format
 from google.type import money_pb2
 
 import vafa
+from services.chassis.contract import SERVICES
+from tests.harness.ports import free_base_port, is_free
 from tests.harness.postgres import Postgres
 from vafa.contacts.v1 import contacts_pb2
 from vafa.events.v1 import events_pb2
@@ -31,27 +31,8 @@ from vafa.gateway.v1 import customers_pb2
 from vafa.loyalty.v1 import ledger_pb2, members_pb2, programs_pb2
 
 TIMEOUT_SECONDS = 90
-SERVICES = ("contacts", "loyalty", "feedback", "gateway")
 VAFA = (sys.executable, "-P", "-m", "services")
 READY = "The suite is ready."
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def free_base_port() -> int:
-    """Return a port that `vafa up` can begin at, below those that the system gives away."""
-    for base in random.sample(range(10_000, 30_000, 10), 200):
-        if all(is_free(base + offset) for offset in (*range(5), *range(100, 105), 204)):
-            return base
-    raise AssertionError("no free ports")
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
@@ -72,7 +53,11 @@ def exists(process_id: int) -> bool:
 class Up:
     """A `vafa up`, ready when it is entered, and killed with all it started when it is left."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(
+        self, directory: Path, *options: str, command: tuple[str, ...] = VAFA, **environment: str
+    ) -> None:
+        self._command = command
+        self._environment = environment
         self.directory = directory
         self.base_port = free_base_port()
         self.edge_port = self.base_port + 4
@@ -83,7 +68,12 @@ class Up:
         arguments = ["up", "--data-directory", str(self.directory), *self._options]
         ports = ["--base-port", str(self.base_port), "--edge-port", str(self.edge_port)]
         with self._log_file.open("wb") as log:
-            self.process = subprocess.Popen([*VAFA, *arguments, *ports], stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                [*self._command, *arguments, *ports],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self._environment},
+            )
         wait_until(lambda: READY in self.log() or self.process.poll() is not None, "ready")
         if self.process.poll() is not None:
             raise AssertionError(f"it ended:\n{self.log()}")
@@ -206,6 +196,30 @@ def test_one_port_serves_every_service_by_json_and_by_grpc(up: Up) -> None:
     assert json_format.ParseDict(answer, contacts_pb2.Contact()) == created
 
 
+@pytest.fixture
+def python_without_envoy(tmp_path: Path) -> Path:
+    """A Python with all that this one has, but no Envoy beside it."""
+    beside = tmp_path / "venv"
+    (beside / "bin").mkdir(parents=True)
+    (beside / "pyvenv.cfg").write_bytes((Path(sys.prefix) / "pyvenv.cfg").read_bytes())
+    (beside / "lib").symlink_to(Path(sys.prefix) / "lib")
+    (beside / "bin" / "python").symlink_to(sys.executable)
+    return beside / "bin" / "python"
+
+
+def test_without_an_envoy_the_suite_serves_grpc_alone_and_says_so(
+    tmp_path: Path, python_without_envoy: Path
+) -> None:
+    command = (str(python_without_envoy), *VAFA[1:])
+    with Up(tmp_path / "data", command=command, PATH=os.defpath) as up:
+        with vafa.connect_local(up.directory) as suite:
+            assert a_contact(suite, "Ada").display_name == "Ada"
+        assert is_free(up.edge_port)
+        message = up.log().partition(READY)[2].partition("Ctrl-C")[0]
+    (line,) = (line for line in message.splitlines() if line.strip().startswith("edge"))
+    assert "off, and with it JSON and gRPC-Web" in line
+
+
 def test_a_taken_port_of_the_edge_is_named(up: Up, tmp_path: Path) -> None:
     ports = ("--base-port", str(free_base_port()), "--edge-port", str(up.edge_port))
     second = run("up", "--data-directory", str(tmp_path), *ports)
@@ -267,10 +281,10 @@ def test_a_second_suite_in_the_same_directory_is_refused(up: Up) -> None:
 
 
 def test_a_port_in_use_is_named(up: Up, tmp_path: Path) -> None:
-    second = run("up", "--data-directory", str(tmp_path), "--base-port", str(up.base_port - 2))
+    second = run("up", "--data-directory", str(tmp_path), "--base-port", str(up.base_port - 3))
     assert second.returncode == 1
     address = f"127.0.0.1:{up.base_port}"
-    assert second.stderr == f"vafa: loyalty cannot listen on {address}: the port is in use\n"
+    assert second.stderr == f"vafa: feedback cannot listen on {address}: the port is in use\n"
 
 
 def test_a_printed_token_carries_the_roles_that_were_asked_for(up: Up) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from services.chassis.contract import SERVICES
 from tests.fuzz.runs import UNLIMITED, Report, run
 from tests.fuzz.seed import seed
 from tests.harness.edge import Edge
 from tests.harness.postgres import Postgres
-from tests.harness.suite import SERVICES, RunningSuite
+from tests.harness.suite import RunningSuite
 
 
 def main() -> int:

@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from services.chassis.signing import SigningKey
+
 Headers = tuple[tuple[str, str], ...]
 Attack = Callable[[Path], Headers]
 # What all headers of a call may take together, at the edge and at each service.
@@ -54,8 +56,8 @@ def signing_key(folder: Path) -> Ed25519PrivateKey:
 
 def key_id(folder: Path) -> str:
     """Return the kid of that key."""
-    (entry,) = json.loads((folder / "keys" / "jwks.json").read_bytes())["keys"]
-    return str(entry["kid"])
+    key = SigningKey.from_pem((folder / "keys" / "signing.pem").read_bytes())
+    return str(key.public_jwk["kid"])
 
 
 def base64url(raw: bytes) -> str:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import vafa
-from services.gateway.edge.contract import SERVICES
+from services.chassis.contract import SERVICES
 from tests.harness.postgres import free_port
 from tests.harness.suite import ROOT, RunningSuite
 

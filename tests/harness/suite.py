@@ -12,12 +12,12 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import vafa
+from services.chassis.contract import SERVICES
 from services.chassis.migrate import migrate
 from services.command import keys
 from tests.harness.postgres import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = ("contacts", "loyalty", "feedback", "gateway")
 READY_SECONDS = 30
 # Roles of the tests' own principals, beside those of the shipped file.
 ROLE_OF = dict.fromkeys(SERVICES, "service")

@@ -14,6 +14,11 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 HEALTH = "/grpc.health.v1.Health/Check"
+REFUSALS = {
+    "unavailable": (grpc.StatusCode.UNAVAILABLE, "away"),
+    "late": (grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed"),
+    "defective": (grpc.StatusCode.INTERNAL, "a defect"),
+}
 
 
 @dataclass(frozen=True)
@@ -25,8 +30,9 @@ class Seen:
 
 
 class Witness(grpc.GenericRpcHandler):
-    """Healthy, and for the rest as `answer` says: `empty`, an empty message; `unavailable`;
-    `silent`, nothing until the caller gives up. Use it as a context.
+    """Healthy, and for the rest as `answer` says: `empty`, an empty message; the refusals
+    `unavailable`, `late` and `defective`; `silent`, nothing until the caller gives up. Use it as
+    a context.
     """
 
     def __init__(self, answer: str = "empty") -> None:
@@ -48,8 +54,8 @@ class Witness(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(self._serve)
 
     def _serve(self, _request: bytes, context: grpc.ServicerContext) -> bytes:
-        if self.answer == "unavailable":
-            context.abort(grpc.StatusCode.UNAVAILABLE, "away")
+        if self.answer in REFUSALS:
+            context.abort(*REFUSALS[self.answer])
         if self.answer == "silent":
             while context.is_active() and not self._over.is_set():
                 time.sleep(0.05)

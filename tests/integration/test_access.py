@@ -16,11 +16,13 @@ from sqlalchemy import MetaData, create_engine, select
 from sqlalchemy.pool import NullPool
 
 import vafa
+from services.chassis.contract import SERVICES
 from services.chassis.signing import SigningKey
 from services.command import keys
 from tests.contract.resources import Wire, refused
 from tests.harness.roles import write_roles
-from tests.harness.suite import SERVICES, RunningSuite
+from tests.harness.suite import RunningSuite
+from tests.harness.waiting import until
 from vafa.contacts.v1 import contacts_pb2
 from vafa.events.v1 import events_pb2
 from vafa.gateway.v1 import access_pb2
@@ -65,14 +67,6 @@ def permissions_of(client: vafa.Suite) -> dict[str, set[str]]:
     """Return what each role permits, by its name."""
     listed = client.api_keys.ListRoles(access_pb2.ListRolesRequest(page_size=1000)).roles
     return {role.name.removeprefix("roles/"): set(role.permissions) for role in listed}
-
-
-def until(condition: Any, what: str) -> None:
-    """Wait until something is so, for ten seconds at most."""
-    ends_at = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < ends_at, f"not in time: {what}"
-        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -21,20 +21,13 @@ from tests.conftest import DATABASES
 from tests.harness.factories import an_earning_program
 from tests.harness.postgres import Postgres
 from tests.harness.suite import RunningSuite
+from tests.harness.waiting import until
 from vafa.contacts.v1 import contacts_pb2
 from vafa.loyalty.v1 import ledger_pb2, members_pb2, orders_pb2
 
 T = TypeVar("T")
 Connection = psycopg.Connection[Any]
 SERVICES = ("contacts", "loyalty")
-
-
-def until(holds: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait until something holds; fails if it does not within these seconds."""
-    ends_at = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < ends_at
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,8 @@
 """Loyalty follows the feed of contacts: each event has its effect once."""
 
-import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, LiteralString
 from urllib.request import urlopen
 
@@ -16,6 +15,7 @@ import vafa
 from tests.harness.factories import an_earning_program
 from tests.harness.postgres import Postgres
 from tests.harness.suite import RunningSuite
+from tests.harness.waiting import until
 from vafa.contacts.v1 import contacts_pb2
 from vafa.events.v1 import events_pb2
 from vafa.loyalty.v1 import members_pb2, orders_pb2
@@ -27,14 +27,6 @@ BLOCKED: LiteralString = (
     "pg_locks WHERE NOT granted AND relation = 'known_contacts'::regclass"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
-
-
-def until(holds: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until something holds; fails if it does not within these seconds."""
-    ends_at = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < ends_at
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 import vafa
+from services.chassis.contract import SERVICES
 from services.chassis.migrate import migrate
 from services.command.contents import Contents, contents
 from services.command.copying import CannotCopy, copy_suite
@@ -32,7 +32,8 @@ from services.command.data_directory import CannotStart, DataDirectoryInUse, sup
 from services.command.databases import database_urls
 from services.loyalty.schema import metadata as loyalty_metadata
 from tests.harness.postgres import Postgres
-from tests.harness.suite import ROOT, SERVICES, RunningSuite
+from tests.harness.suite import ROOT, RunningSuite
+from tests.harness.waiting import until
 from vafa.contacts.v1 import contacts_pb2, interactions_pb2
 from vafa.events.v1 import events_pb2
 from vafa.feedback.v1 import responses_pb2, surveys_pb2
@@ -55,14 +56,6 @@ LOYALTY_PARTS = (
 FEEDBACK_PARTS = ("surveys", "responses", "metric", "feedback feed")
 CONTACTS_PARTS = ("contacts", "interactions", "contacts feed", "found by phone", "next page")
 Picture = dict[str, Sequence[Message]]
-
-
-def until(holds: Callable[[], bool], seconds: float = 15) -> None:
-    """Wait until something holds; fails if it does not within these seconds."""
-    ends_at = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < ends_at
-        time.sleep(0.02)
 
 
 @dataclass(frozen=True)

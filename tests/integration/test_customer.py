@@ -3,7 +3,7 @@
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from google.type import money_pb2
@@ -11,6 +11,7 @@ from google.type import money_pb2
 import vafa
 from tests.harness.roles import write_roles
 from tests.harness.suite import RunningSuite
+from tests.harness.waiting import until
 from vafa.contacts.v1 import contacts_pb2, interactions_pb2
 from vafa.feedback.v1 import responses_pb2, surveys_pb2
 from vafa.gateway.v1 import customers_pb2
@@ -31,14 +32,6 @@ ROLES = {
     "caller": ["customers.read", "interactions.read"],
     "stranger": ["contacts.read"],
 }
-
-
-def until(holds: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait until something holds; fails if it does not within these seconds."""
-    ends_at = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < ends_at
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

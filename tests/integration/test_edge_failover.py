@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +23,7 @@ from tests.harness.edge_calls import call_grpc, call_http
 from tests.harness.issuers import write_certificate
 from tests.harness.postgres import Postgres
 from tests.harness.suite import RunningSuite
+from tests.harness.waiting import until
 from tests.harness.witness import Witness
 from vafa.contacts.v1 import contacts_pb2
 
@@ -32,11 +33,10 @@ LIST_CONTACTS = "/vafa.contacts.v1.ContactService/ListContacts"
 READS = 60
 
 
-def until(holds: Callable[[], bool], what: str) -> None:
-    ends_at = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < ends_at, what
-        time.sleep(0.05)
+@pytest.fixture
+def suite(sqlite_suite: RunningSuite) -> RunningSuite:
+    """The edge is one and the same before either database."""
+    return sqlite_suite
 
 
 @pytest.fixture
@@ -131,7 +131,6 @@ def _end(*sockets: socket.socket) -> None:
             one.shutdown(socket.SHUT_RDWR)
 
 
-@pytest.mark.parametrize("suite", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("as_json", [False, True], ids=["grpc", "json"])
 def test_a_write_whose_answer_is_lost_is_not_sent_again(suite: RunningSuite, as_json: bool) -> None:
     name = f"Ada of {'json' if as_json else 'grpc'} {os.getpid()}"
@@ -158,7 +157,6 @@ def test_a_write_whose_answer_is_lost_is_not_sent_again(suite: RunningSuite, as_
     assert [one.display_name for one in found.contacts] == [name]
 
 
-@pytest.mark.parametrize("suite", ["sqlite"], indirect=True)
 def test_a_read_that_a_service_refuses_is_not_sent_again(suite: RunningSuite) -> None:
     with (
         Witness("unavailable") as witness,
@@ -190,7 +188,6 @@ def test_the_edge_goes_on_when_its_services_restart(tmp_path: Path) -> None:
     suite.stop()
 
 
-@pytest.mark.parametrize("suite", ["sqlite"], indirect=True)
 def test_the_health_of_the_edge_is_that_of_the_suite_until_it_is_drained(
     suite: RunningSuite,
 ) -> None:
@@ -206,7 +203,6 @@ def test_the_health_of_the_edge_is_that_of_the_suite_until_it_is_drained(
         assert call_http(edge.address, "GET", "/healthz").status == 200
 
 
-@pytest.mark.parametrize("suite", ["sqlite"], indirect=True)
 def test_with_a_certificate_the_edge_speaks_tls_and_nothing_else(
     suite: RunningSuite, tmp_path: Path
 ) -> None:

@@ -17,12 +17,17 @@ from tests.harness.postgres import free_port
 from tests.harness.suite import RunningSuite
 from tests.harness.witness import Witness
 
-pytestmark = pytest.mark.parametrize("suite", ["sqlite"], indirect=True)
 GET_CONTACT = "/vafa.contacts.v1.ContactService/GetContact"
 LIST_CONTACTS = "/vafa.contacts.v1.ContactService/ListContacts"
 LIST_EVENTS = "/vafa.events.v1.EventService/ListEvents"
 GET_KEYS = "/vafa.gateway.v1.AccessService/GetJsonWebKeySet"
 KINDS = ("json", "grpc", "grpc-web")
+
+
+@pytest.fixture
+def suite(sqlite_suite: RunningSuite) -> RunningSuite:
+    """The edge is one and the same before either database."""
+    return sqlite_suite
 
 
 def refusal(

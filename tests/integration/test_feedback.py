@@ -2,10 +2,9 @@
 
 import asyncio
 import threading
-import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import LiteralString
 
@@ -19,6 +18,7 @@ from tests.contract.resources import events_of_change, refused, timestamp
 from tests.harness.factories import a_published_survey, a_survey, answer
 from tests.harness.postgres import Postgres
 from tests.harness.suite import RunningSuite
+from tests.harness.waiting import until
 from vafa.events.v1 import events_pb2
 from vafa.feedback.v1 import responses_pb2, surveys_pb2
 
@@ -337,7 +337,7 @@ async def _race(suite: RunningSuite, name: str) -> tuple[int, set[str], set[str]
 
     async with client:
         answering = [asyncio.create_task(keep_answering()) for _ in range(16)]
-        while len(accepted) < 50:
+        while len(accepted) < 50 and not reasons:
             await asyncio.sleep(0.01)
         before_close = len(accepted)
         await client.surveys.CloseSurvey(surveys_pb2.CloseSurveyRequest(name=name))
@@ -359,14 +359,6 @@ def waits(store: psycopg.Connection, lock: LiteralString) -> bool:
     """Whether somebody waits for such a lock."""
     row = store.execute(WAITS + lock).fetchone()
     return bool(row and row[0])
-
-
-def until(holds: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait until something holds; fails if it does not within these seconds."""
-    ends_at = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < ends_at
-        time.sleep(0.005)
 
 
 # SQLite has one writer, so that nobody is in between.

@@ -21,8 +21,9 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 import vafa
+from services.chassis.contract import SERVICES
 from tests.harness.factories import a_published_survey, answer
-from tests.harness.suite import SERVICES, RunningSuite
+from tests.harness.suite import RunningSuite
 from vafa.contacts.v1 import contacts_pb2, interactions_pb2
 from vafa.feedback.v1 import responses_pb2
 from vafa.gateway.v1 import customers_pb2

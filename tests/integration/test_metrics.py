@@ -1,6 +1,5 @@
 """What the services tell Prometheus, scraped as Prometheus does."""
 
-import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -8,18 +7,16 @@ from contextlib import nullcontext
 
 import grpc
 import pytest
-from google.protobuf.descriptor import FileDescriptor
 from prometheus_client.parser import text_string_to_metric_families
 
 import vafa
-from services.chassis.operations import operations_methods
-from services.chassis.policy import Method, methods_of
-from tests.harness.suite import SERVICES, RunningSuite
-from vafa.contacts.v1 import contacts_pb2, interactions_pb2
+from services.chassis.contract import SERVICES
+from tests.contract.resources import SERVED
+from tests.harness.suite import RunningSuite
+from tests.harness.waiting import until
+from vafa.contacts.v1 import contacts_pb2
 from vafa.events.v1 import events_pb2
-from vafa.feedback.v1 import responses_pb2, surveys_pb2
-from vafa.gateway.v1 import access_pb2, customers_pb2
-from vafa.loyalty.v1 import ledger_pb2, members_pb2, orders_pb2, programs_pb2
+from vafa.gateway.v1 import customers_pb2
 
 Labels = frozenset[tuple[str, str]]
 Series = Mapping[tuple[str, Labels], float]
@@ -49,17 +46,6 @@ PER_METHOD = (
     "grpc_server_handling_seconds_count",
     "grpc_server_handling_seconds_sum",
 )
-FILES: Mapping[str, tuple[FileDescriptor, ...]] = {
-    "contacts": (contacts_pb2.DESCRIPTOR, interactions_pb2.DESCRIPTOR),
-    "loyalty": (
-        programs_pb2.DESCRIPTOR,
-        members_pb2.DESCRIPTOR,
-        orders_pb2.DESCRIPTOR,
-        ledger_pb2.DESCRIPTOR,
-    ),
-    "feedback": (surveys_pb2.DESCRIPTOR, responses_pb2.DESCRIPTOR),
-    "gateway": (access_pb2.DESCRIPTOR, customers_pb2.DESCRIPTOR),
-}
 CONTACT_SERVICE = {
     "grpc_type": "unary",
     "grpc_service": "vafa.contacts.v1.ContactService",
@@ -88,26 +74,6 @@ def value(series: Series, name: str, **labels: str) -> float:
     return series[name, frozenset(labels.items())]
 
 
-def until(condition: Callable[[], bool], within_seconds: float = 10) -> None:
-    """Wait until a condition holds; fails if it does not in time."""
-    ends_at = time.monotonic() + within_seconds
-    while not condition():
-        assert time.monotonic() < ends_at, "it did not come"
-        time.sleep(0.05)
-
-
-def served(service: str) -> list[Method]:
-    """Return every method that a service serves."""
-    files = (*FILES[service], events_pb2.DESCRIPTOR)
-    ours = [
-        method
-        for file in files
-        for descriptor in file.services_by_name.values()
-        for method in methods_of(descriptor)
-    ]
-    return [*ours, *operations_methods()]
-
-
 def create(client: vafa.Suite, request_id: str = "") -> contacts_pb2.Contact:
     """Create a contact."""
     contact = contacts_pb2.Contact(display_name="Ada")
@@ -127,7 +93,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSuite]:
 @pytest.mark.parametrize("service", ["contacts", "feedback", "gateway"])
 def test_every_series_of_every_method_begins_at_zero(fresh: RunningSuite, service: str) -> None:
     series = scrape(fresh, service)
-    for method in served(service):
+    for method in SERVED[service]:
         # Loyalty follows the feed of contacts by itself.
         if method.name in ("StreamEvents", "ListEvents"):
             continue
@@ -152,7 +118,7 @@ def test_no_method_lacks_a_series_and_no_other_code_is_told(
             each = dict(labels)
             key = (each["grpc_service"], each["grpc_method"])
             told.setdefault(key, set()).add(each["grpc_code"])
-    expected = {(method.service, method.name): set(CODES) for method in served(service)}
+    expected = {(method.service, method.name): set(CODES) for method in SERVED[service]}
     assert told == expected
 
 

@@ -1,14 +1,14 @@
 """A database that cannot grow: what is written is put off, and nothing is lost or mistaken."""
 
 import resource
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 import vafa
 from tests.harness.suite import RunningSuite
+from tests.harness.waiting import until
 from vafa.contacts.v1 import contacts_pb2
 from vafa.events.v1 import events_pb2
 from vafa.loyalty.v1 import ledger_pb2, members_pb2, programs_pb2
@@ -43,14 +43,6 @@ def create(client: vafa.Suite, count: int) -> list[str]:
     request = contacts_pb2.BatchCreateContactsRequest(requests=[single] * count)
     answer = client.contacts.BatchCreateContacts(request, timeout=3)
     return [contact.name for contact in answer.contacts]
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds; fails if it does not in time."""
-    ends_at = time.monotonic() + TIMEOUT_SECONDS
-    while not holds():
-        assert time.monotonic() < ends_at
-        time.sleep(0.02)
 
 
 def a_busy_programme(client: vafa.Suite) -> str:

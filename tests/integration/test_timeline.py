@@ -4,7 +4,6 @@ import itertools
 import random
 import signal
 import threading
-import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from tests.contract.resources import Wire, refused, timestamp
 from tests.harness.factories import a_published_survey, an_earning_program, answer, euros
 from tests.harness.roles import write_roles
 from tests.harness.suite import RunningSuite
+from tests.harness.waiting import until
 from vafa.contacts.v1 import contacts_pb2, interactions_pb2
 from vafa.feedback.v1 import responses_pb2
 from vafa.gateway.v1 import customers_pb2
@@ -197,7 +197,9 @@ def names(entries: Sequence[Entry]) -> list[str]:
     return [thing(entry).name for entry in entries]
 
 
-def read(client: vafa.Suite, request: Request) -> tuple[list[Entry], Timestamp]:
+def read(
+    client: vafa.Suite, request: Request, between_pages: Callable[[], None] = lambda: None
+) -> tuple[list[Entry], Timestamp]:
     """Return a timeline read page by page, and the time it is read at."""
     entries: list[Entry] = []
     read_time: Timestamp | None = None
@@ -212,17 +214,17 @@ def read(client: vafa.Suite, request: Request) -> tuple[list[Entry], Timestamp]:
         # A full page, since the next one has something to give.
         assert len(page.entries) == request.page_size
         request.page_token = page.next_page_token
+        between_pages()
 
 
 @dataclass
 class Writer:
-    """Records without end, about one customer, in a thread of its own.
-
-    `written` are the times between which each act was recorded; the last may have no end.
+    """Records without end, about one customer, in a thread of its own: one act after the other,
+    of which `begun` have begun.
     """
 
     subject: Subject
-    written: list[list[datetime]] = field(default_factory=list)
+    begun: int = 0
     failure: BaseException | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -234,19 +236,17 @@ class Writer:
             for number in itertools.count():
                 if self.stopping.is_set():
                     return
-                self.written.append([datetime.now(UTC)])
+                self.begun += 1
                 back = chance.choice([0.0, 1.0, 60.0, chance.uniform(0, 3600)])
                 self.subject.tell(number, start - timedelta(seconds=back))
-                self.written[-1].append(datetime.now(UTC))
         except BaseException as error:
             self.failure = error
             raise
 
-    def is_settled(self, at: datetime) -> bool:
-        """Whether all that began to be recorded before a time was recorded soon after."""
-        by = at + timedelta(seconds=SETTLING_SECONDS)
-        began = [one for one in [*self.written] if one[0] <= at]
-        return all(len(one) == 2 and one[1] <= by for one in began)
+    def wait(self) -> None:
+        """Return once all is recorded that had begun, and another act has begun after it."""
+        begun = self.begun
+        until(lambda: self.begun > begun or self.failure, "another act")
 
 
 @contextmanager
@@ -264,14 +264,6 @@ def writing(subject: Subject) -> Iterator[Writer]:
     assert writer.failure is None
 
 
-def until(holds: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait until something holds; fails if it does not within these seconds."""
-    ends_at = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < ends_at
-        time.sleep(0.02)
-
-
 def test_pages_of_any_size_give_one_sequence_while_entries_are_recorded(
     suite: RunningSuite, client: vafa.Suite
 ) -> None:
@@ -284,23 +276,15 @@ def test_pages_of_any_size_give_one_sequence_while_entries_are_recorded(
         told = Subject(other, subject.contact, subject.program, subject.survey)
         told.numbers = itertools.count(1_000_000)
         with writing(told) as writer:
-            until(lambda: len(writer.written) > 8)
-            for _ in range(5):
-                written = len(writer.written)
-                first, read_time = read(client, Request(parent=subject.customer, page_size=1))
-                assert len(writer.written) > written + 8
-                # A machine that stands still for so long promises nothing.
-                if writer.is_settled(read_time.ToDatetime(tzinfo=UTC)):
-                    break
-            else:
-                raise AssertionError("no write was quick enough")
-            sequences = [first]
-            for size in PAGE_SIZES[1:]:
-                again = Request(parent=subject.customer, page_size=size, read_time=read_time)
-                entries, same_time = read(client, again)
+            until(lambda: writer.begun > 8)
+            read_time = timestamp(datetime.now(UTC))
+            writer.wait()
+            sequences = []
+            for size in PAGE_SIZES:
+                request = Request(parent=subject.customer, page_size=size, read_time=read_time)
+                entries, same_time = read(client, request, between_pages=writer.wait)
                 assert same_time == read_time
                 sequences.append(entries)
-            assert len(writer.written) > written + 12
     assert sequences[0] == sequences[1] == sequences[2]
     assert sequences[0] == subject.recorded(read_time)
     assert len(sequences[0]) > len(before) + 8
@@ -387,6 +371,13 @@ def test_a_read_time_to_come_is_now(client: vafa.Suite) -> None:
     entries, read_time = read(client, request)
     assert before <= read_time.ToDatetime(tzinfo=UTC) <= datetime.now(UTC)
     assert entries == subject.recorded(read_time)
+
+
+def test_a_first_page_is_read_once_what_was_being_recorded_is_there(client: vafa.Suite) -> None:
+    subject = a_subject(client)
+    page = client.customers.ListTimeline(Request(parent=subject.customer, page_size=1))
+    settling = datetime.now(UTC) - page.read_time.ToDatetime(tzinfo=UTC)
+    assert settling >= timedelta(seconds=SETTLING_SECONDS)
 
 
 def test_what_a_caller_has_just_recorded_is_there(client: vafa.Suite) -> None:

@@ -3,7 +3,7 @@
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
+from services.chassis.contract import SERVICES
 from services.command import keys
 from tests.harness.attacks import ATTACKS, Headers, bearer, good_token, token_of_size
 from tests.harness.issuers import ForeignIssuer, KeyServer, replace_file
 from tests.harness.roles import write_roles
-from tests.harness.suite import SERVICES, RunningSuite
+from tests.harness.suite import RunningSuite
+from tests.harness.waiting import until
 from vafa.contacts.v1 import contacts_pb2
 from vafa.events.v1 import events_pb2
 from vafa.feedback.v1 import surveys_pb2
@@ -53,14 +55,6 @@ OK = grpc.StatusCode.OK
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 PERMISSION_DENIED = grpc.StatusCode.PERMISSION_DENIED
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
-
-
-def until(holds: Callable[[], bool], seconds: float = 15) -> None:
-    """Wait until something holds; fails if it does not within these seconds."""
-    ends_at = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < ends_at
-        time.sleep(0.05)
 
 
 class Trusting:

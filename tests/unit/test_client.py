@@ -762,3 +762,15 @@ async def test_every_service_of_the_contract_has_its_stub(client: ModuleType) ->
         stubs = {type(getattr(suite, name)).__name__ for name in names}
         stubs.add(type(suite.events("contacts")).__name__)
     assert {f"{method.containing_service.name}Stub" for method in METHODS} <= stubs
+
+
+@pytest.mark.parametrize("suite", [vafa.Suite, vafa.aio.Suite])
+def test_the_readme_of_the_client_lists_every_stub(suite: type) -> None:
+    readme = (Path(vafa.__path__[0]).parent / "README.md").read_text()
+    stubs = {
+        name if isinstance(member, functools.cached_property) else f"{name}(service)"
+        for name, member in vars(suite).items()
+        if isinstance(member, functools.cached_property) or name in ("events", "operations")
+    }
+    assert {name for name in stubs if f"`{name}`" not in readme} == set()
+    assert len(stubs) == 12

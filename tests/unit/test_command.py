@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from services.__main__ import main
+from services.chassis.contract import SERVICES
 from services.command import keys, sample
 from services.command.data_directory import CannotStart
-from services.command.databases import SERVICES, DatabaseUnusable, database_urls
+from services.command.databases import DatabaseUnusable, database_urls
 from services.command.log_views import JsonLog, ReadableLog
 from services.command.migrations import databases_of, migrate_all
 from tests.harness.postgres import free_port

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from services.chassis.contract import SERVICES, contract_methods
 from services.gateway.edge.bootstrap import bootstrap
-from services.gateway.edge.contract import SERVICES, EdgeCall, calls
+from services.gateway.edge.contract import EdgeCall, calls
 from services.gateway.edge.filters import TOKEN
 from services.gateway.edge.issuers import trusted_issuers
 from services.gateway.edge.paths import of_service, path_match, shape
@@ -55,7 +56,7 @@ def name_fits(header: Route, value: str | None) -> bool:
         return value is not None
     stated = header["string_match"]
     fits = value == stated["exact"] if "exact" in stated else value.startswith(stated["prefix"])
-    return fits != header.get("invert_match", False)
+    return fits is not bool(header.get("invert_match"))
 
 
 def cluster_of(route: Route) -> str | None:
@@ -65,6 +66,10 @@ def cluster_of(route: Route) -> str | None:
 
 def by_grpc(call: EdgeCall, service: str) -> Route:
     return first_route("POST", call.method.path, {**GRPC, "vafa-service": service})
+
+
+def test_every_method_of_the_contract_is_served() -> None:
+    assert set(CALLS) == {method.path for method in contract_methods()}
 
 
 @pytest.mark.parametrize("path", CALLS)

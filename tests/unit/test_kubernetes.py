@@ -12,7 +12,7 @@ import pytest
 from scripts import kubernetes
 from scripts.manifests import references
 from scripts.manifests.objects import Manifest, Manifests, containers_of, pod_of
-from services.command.databases import SERVICES
+from services.chassis.contract import SERVICES
 
 DEPLOY = Path(__file__).resolve().parents[2] / "docs" / "deploy.md"
 
@@ -144,7 +144,8 @@ def moved_cluster(resources: Any) -> None:
 
 def moved_listener(resources: Any) -> None:
     """Let the edge listen at another port."""
-    resources["listeners"][0]["address"]["socket_address"]["port_value"] = 8081
+    [callers] = [one for one in resources["listeners"] if one["name"] == "callers"]
+    callers["address"]["socket_address"]["port_value"] = 8081
 
 
 # What is done to the manifests of production, and a part of what is said of it.

@@ -203,6 +203,14 @@ def test_a_token_does_not_fit_another_database() -> None:
             page(connection, CONTACT, query, bytes(32))
 
 
+@pytest.mark.parametrize("values", [[], ["x"], ["x", 1, "y"], ["x", 1], ["x", "y"]])
+def test_a_token_of_another_shape_is_refused(values: list[object]) -> None:
+    """Such as one that another release has given for the same list."""
+    cursor = Cursor(KEY, ("Contact",))
+    with pytest.raises(errors.PageTokenInvalid):
+        cursor.read(cursor.write(values), [str, datetime])
+
+
 def test_no_byte_of_a_token_can_be_changed() -> None:
     with database(named(3)) as connection:
         token = page(connection, CONTACT, PageQuery(page_size=1), KEY).next_page_token

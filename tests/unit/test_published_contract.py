@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import tarfile
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pool import DescriptorPool
 
 import vafa
-from scripts.contract import ROOT
+from scripts.contract import ROOT, generated_files
 from scripts.proto_source import source_of
 from scripts.protos import pack
 
@@ -37,8 +36,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty folder into which the archive was unpacked."""
     archive = pack(tmp_path_factory.mktemp("build") / "vafa-protos")
     folder = tmp_path_factory.mktemp("elsewhere")
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+    subprocess.run(["tar", "-xzf", archive, "-C", folder], check=True)
     return folder
 
 
@@ -98,3 +96,13 @@ def test_a_file_with_a_service_is_not_written_as_source() -> None:
     file.service.add(name="Service")
     with pytest.raises(ValueError, match=r"a\.proto has a service"):
         source_of(file)
+
+
+def test_what_an_installation_of_the_client_leaves_behind_is_not_taken_for_the_contract(
+    tmp_path: Path,
+) -> None:
+    stub = Path("vafa/contacts/v1/contacts_pb2.py")
+    for folder in (tmp_path, tmp_path / "build" / "lib"):
+        (folder / stub).parent.mkdir(parents=True)
+        (folder / stub).write_text("DESCRIPTOR = None")
+    assert list(generated_files(tmp_path)) == [str(stub)]

@@ -26,7 +26,8 @@ LINE = {
     ' {"command": "RESP", "param": "request-id"}]})%',
     # That which the caller sees as x-request-id.
     "edge_request_id": "%REQ(X-REQUEST-ID)%",
-    "traceparent": "%REQ(TRACEPARENT)%",
+    # No longer than it may be: it is the caller's.
+    "traceparent": "%REQ(TRACEPARENT):55%",
     "peer": "%DOWNSTREAM_REMOTE_ADDRESS%",
     "replica": "%UPSTREAM_HOST%",
     "received_bytes": "%BYTES_RECEIVED%",

@@ -1,6 +1,6 @@
 """Where calls go: a cluster for each service, its replicas watched and the failing left out."""
 
-from services.gateway.edge.contract import SERVICES
+from services.chassis.contract import SERVICES
 from services.gateway.edge.envoy import HTTP_OPTIONS, Config, cluster, seconds, socket, typed
 from services.gateway.edge.settings import EdgeSettings, host_and_port, is_ip
 from services.gateway.edge.values import Services, Values
@@ -41,11 +41,15 @@ def _cluster(service: str, addresses: tuple[str, ...], values: Services) -> Conf
         "common_lb_config": {"healthy_panic_threshold": {"value": 50}},
         "health_checks": [_health_check(values)],
         "ignore_health_on_host_removal": True,
+        # By what breaks or stays silent. What a replica answers does not count: callers bring it
+        # about, with a deadline that cannot be kept, and would put out one replica after another.
         "outlier_detection": {
-            "consecutive_5xx": values.failures_until_ejected,
+            "split_external_local_origin_errors": True,
+            "consecutive_local_origin_failure": values.failures_until_ejected,
+            "enforcing_consecutive_local_origin_failure": 100,
+            "enforcing_local_origin_success_rate": 0,
             "enforcing_consecutive_5xx": 0,
-            "consecutive_gateway_failure": values.failures_until_ejected,
-            "enforcing_consecutive_gateway_failure": 100,
+            "enforcing_consecutive_gateway_failure": 0,
             "enforcing_success_rate": 0,
             "interval": "1s",
             "base_ejection_time": seconds(values.ejected_seconds),

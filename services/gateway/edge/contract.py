@@ -1,34 +1,12 @@
-"""What the contract tells the edge: calls, their paths as JSON, and the descriptors."""
+"""What the contract tells the edge: calls, and their paths as JSON."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from google.api import annotations_pb2
-from google.longrunning import operations_pb2
-from google.protobuf import descriptor_pb2
-from google.protobuf.descriptor import FileDescriptor
-from google.rpc import error_details_pb2
 
-from services.chassis.operations import operations_methods
-from services.chassis.policy import Method, methods_of
-from vafa.contacts.v1 import contacts_pb2, interactions_pb2
-from vafa.events.v1 import events_pb2
-from vafa.feedback.v1 import responses_pb2, surveys_pb2
-from vafa.gateway.v1 import access_pb2, customers_pb2
-from vafa.loyalty.v1 import ledger_pb2, members_pb2, orders_pb2, programs_pb2
+from services.chassis.contract import SERVICES, common_methods, own_methods
+from services.chassis.policy import Method
 
-SERVICES = ("contacts", "loyalty", "feedback", "gateway")
-OWNED: dict[str, tuple[FileDescriptor, ...]] = {
-    "contacts": (contacts_pb2.DESCRIPTOR, interactions_pb2.DESCRIPTOR),
-    "loyalty": (
-        programs_pb2.DESCRIPTOR,
-        members_pb2.DESCRIPTOR,
-        orders_pb2.DESCRIPTOR,
-        ledger_pb2.DESCRIPTOR,
-    ),
-    "feedback": (surveys_pb2.DESCRIPTOR, responses_pb2.DESCRIPTOR),
-    "gateway": (customers_pb2.DESCRIPTOR, access_pb2.DESCRIPTOR),
-}
 VERBS = ("get", "put", "post", "delete", "patch")
 
 
@@ -65,42 +43,10 @@ class EdgeCall:
 
 def calls() -> tuple[EdgeCall, ...]:
     """Return every method of the contract, once."""
-    return tuple(_calls())
-
-
-def _calls() -> Iterator[EdgeCall]:
-    for service, files in OWNED.items():
-        for file in files:
-            for descriptor in file.services_by_name.values():
-                for method in methods_of(descriptor):
-                    yield EdgeCall(method, (service,))
-    for descriptor in events_pb2.DESCRIPTOR.services_by_name.values():
-        for method in methods_of(descriptor):
-            yield EdgeCall(method, SERVICES)
-    for method in operations_methods():
-        yield EdgeCall(method, SERVICES)
+    own = (EdgeCall(m, (service,)) for service, of_it in own_methods().items() for m in of_it)
+    return (*own, *(EdgeCall(method, SERVICES) for method in common_methods()))
 
 
 def grpc_services() -> tuple[str, ...]:
     """Return the full names of the gRPC services, sorted."""
     return tuple(sorted({call.method.service for call in calls()}))
-
-
-def descriptor_set() -> bytes:
-    """Return the descriptors by which JSON is turned into messages and back, those of the
-    details of errors among them.
-    """
-    found: dict[str, descriptor_pb2.FileDescriptorProto] = {}
-    files = [file for files in OWNED.values() for file in files]
-    for file in (*files, events_pb2.DESCRIPTOR, operations_pb2.DESCRIPTOR):
-        _add(file, found)
-    _add(error_details_pb2.DESCRIPTOR, found)
-    return descriptor_pb2.FileDescriptorSet(file=found.values()).SerializeToString()
-
-
-def _add(file: FileDescriptor, found: dict[str, descriptor_pb2.FileDescriptorProto]) -> None:
-    for dependency in file.dependencies:
-        _add(dependency, found)
-    if file.name not in found:
-        found[file.name] = descriptor_pb2.FileDescriptorProto()
-        file.CopyToProto(found[file.name])

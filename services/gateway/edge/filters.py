@@ -5,10 +5,12 @@ origins, gRPC-Web, headers, the token, the rate, the size of JSON, JSON, the rou
 import base64
 from collections.abc import Sequence
 
-from services.gateway.edge.contract import SERVICES, descriptor_set, grpc_services
+from services.chassis.contract import SERVICES
+from services.gateway.edge.contract import grpc_services
 from services.gateway.edge.envoy import Config, extension, router, seconds, typed
 from services.gateway.edge.issuers import CLAIMS, Trusted, provider
-from services.gateway.edge.values import Browsers, Callers, Requests, Values
+from services.gateway.edge.values import Browsers, Callers, Values
+from vafa import descriptor_set
 
 BODY = "envoy.filters.http.buffer"
 CORS = "envoy.filters.http.cors"
@@ -56,17 +58,21 @@ def http_filters(issuers: Sequence[Trusted], values: Values) -> list[Config]:
     ]
 
 
-def for_anybody(values: Callers) -> Config:
+def for_anybody(values: Values) -> Config:
     """Return what is different for a method that needs no token: a token that comes along is
-    not looked at, and the remote address is counted.
+    not looked at, the remote address is counted, and the service sees only whole requests, and
+    small ones: strangers take nothing from it by being slow.
     """
-    return {TOKEN: _OFF, RATE: _rate_of_addresses(values)}
+    return {
+        TOKEN: _OFF,
+        RATE: _rate_of_addresses(values.callers),
+        **whole_body(values.requests.max_public_request_bytes),
+    }
 
 
-def with_json_body(values: Requests) -> Config:
-    """Return what is different for a method that is called with a body of JSON."""
-    body = {"max_request_bytes": values.max_json_request_bytes}
-    return {BODY: typed(f"{BODY_TYPE}PerRoute", buffer=body)}
+def whole_body(max_bytes: int) -> Config:
+    """Return what is different for a method whose requests are waited for until they are whole."""
+    return {BODY: typed(f"{BODY_TYPE}PerRoute", buffer={"max_request_bytes": max_bytes})}
 
 
 def cors_policy(values: Browsers) -> Config:
@@ -179,7 +185,7 @@ def _claim(name: str) -> Config:
 
 def _body(values: Values) -> Config:
     """Wait for the whole body of a JSON request, which the next filter would else turn into a
-    message of any size. Calls by gRPC are not held up.
+    message of any size. Calls by gRPC are not held up, but for those of strangers.
     """
     body = {"max_request_bytes": values.requests.max_json_request_bytes}
     return {**extension(BODY, BODY_TYPE, **body), "disabled": True}
@@ -189,7 +195,7 @@ def _json(values: Values) -> Config:
     return extension(
         JSON,
         "envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
-        proto_descriptor_bin=base64.b64encode(descriptor_set()).decode(),
+        proto_descriptor_bin=base64.b64encode(descriptor_set().SerializeToString()).decode(),
         services=list(grpc_services()),
         match_incoming_request_route=True,
         convert_grpc_status=True,

@@ -79,7 +79,8 @@ def _with_token(settings: EdgeSettings, trusted: Trusted, token_file: Path) -> C
         ],
     )
     route = {
-        "match": {"prefix": "/"},
+        # Whoever is on this machine reaches the pipe: the token gets them the keys and no more.
+        "match": {"path": urlsplit(trusted.issuer.jwks_url or "").path or "/"},
         "route": {"cluster": trusted.name},
         "request_headers_to_add": [
             {"header": {"key": "authorization", "value": "%FILTER_STATE(bearer:PLAIN)%"}}

@@ -66,6 +66,13 @@ NOT_THE_MESSAGE = replace(
 )
 # Envoy does not implement every transfer coding that a caller may name.
 UNKNOWN_CODING = replace(MALFORMED, status=501)
+OLD_PROTOCOL = replace(MALFORMED, status=426, message="HTTP/1.1 or HTTP/2 is needed")
+UPGRADE = replace(
+    MALFORMED,
+    status=403,
+    expression="response.code_details == 'upgrade_failed'",
+    message="the connection cannot be upgraded",
+)
 UNAUTHENTICATED = _refusal(
     401, code_pb2.UNAUTHENTICATED, ErrorReason.UNAUTHENTICATED, "a valid token is needed"
 )
@@ -125,6 +132,8 @@ REFUSALS = (
     NOT_THE_MESSAGE,
     MALFORMED,
     UNKNOWN_CODING,
+    OLD_PROTOCOL,
+    UPGRADE,
     UNAUTHENTICATED,
     WRONG_AUDIENCE,
     METHOD_UNKNOWN,

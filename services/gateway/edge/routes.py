@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from services.gateway.edge.contract import SERVICES, EdgeCall, calls
+from services.chassis.contract import SERVICES
+from services.gateway.edge.contract import EdgeCall, calls
 from services.gateway.edge.envoy import Config, seconds
 from services.gateway.edge.filters import (
     ANSWERED_HERE,
     WITHOUT_METADATA,
     cors_policy,
     for_anybody,
-    with_json_body,
+    whole_body,
 )
 from services.gateway.edge.pages import page_routes
 from services.gateway.edge.paths import of_service, path_match, shape, specificity
@@ -59,12 +60,14 @@ def virtual_host(values: Values) -> Config:
 
 
 def _preflight() -> Config:
-    """Route the question of a browser whether a page may call, which is answered on the way."""
-    asked = "access-control-request-method"
+    """Route the question of a browser whether a page may call, which is answered on the way. One
+    that names no page or no method is none, and would go on to the service.
+    """
+    named = {"safe_regex": {"regex": ".+"}}
     headers = [
         {"name": ":method", "string_match": {"exact": "OPTIONS"}},
-        {"name": "origin", "present_match": True},
-        {"name": asked, "present_match": True},
+        {"name": "origin", "string_match": named},
+        {"name": "access-control-request-method", "string_match": named},
     ]
     return {
         "name": "preflight",
@@ -117,16 +120,16 @@ def _json_routes_of(call: EdgeCall, path: str, verb: str, values: Values) -> Ite
     no_grpc = {**GRPC, "invert_match": True, "treat_missing_header_as_empty": True}
     asked = [is_verb, no_grpc]
     match = {**path_match(path), "headers": asked}
-    body = with_json_body(values.requests) if verb in WITH_BODY else {}
+    body = whole_body(values.requests.max_json_request_bytes) if verb in WITH_BODY else {}
 
     def forward(match: Config, service: str) -> Config:
         route = _forward(call, match, service, values)
         return {
             **route,
             "typed_per_filter_config": {
-                **route.get("typed_per_filter_config", {}),
-                **WITHOUT_METADATA,
                 **body,
+                **WITHOUT_METADATA,
+                **route.get("typed_per_filter_config", {}),
             },
         }
 
@@ -171,7 +174,7 @@ def _forward(call: EdgeCall, match: Config, service: str, values: Values) -> Con
         }
     route: Config = {"name": method.path[1:], "match": match, "route": action}
     if method.public:
-        route["typed_per_filter_config"] = for_anybody(values.callers)
+        route["typed_per_filter_config"] = for_anybody(values)
     return route
 
 

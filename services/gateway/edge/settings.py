@@ -1,14 +1,18 @@
 """The settings of the edge: where it listens, where the services are, whose tokens it takes."""
 
 import ipaddress
-import sys
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, PositiveInt, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, PositiveInt, model_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
-from services.chassis.settings import EXIT_CONFIGURATION
+from services.chassis.settings import (
+    TOKEN_AUDIENCE,
+    TOKEN_ISSUER,
+    OptionalPath,
+    ProcessSettings,
+)
 
 
 def host_and_port(address: str) -> tuple[str, int]:
@@ -58,7 +62,7 @@ Addresses = Annotated[
 ]
 
 
-class EdgeSettings(BaseSettings):
+class EdgeSettings(ProcessSettings):
     """Read from `VAFA_EDGE_*`. What an operator tunes stands in the values file instead."""
 
     model_config = SettingsConfigDict(env_prefix="VAFA_EDGE_", extra="ignore", frozen=True)
@@ -73,13 +77,13 @@ class EdgeSettings(BaseSettings):
     feedback_addresses: Addresses = ("127.0.0.1:7103",)
     gateway_addresses: Addresses = ("127.0.0.1:7100",)
     # As the services have them; an empty issuer stands for none of the suite's own.
-    token_issuer: str = "vafa-local"  # noqa: S105
-    token_audience: str = "vafa"  # noqa: S105
+    token_issuer: str = TOKEN_ISSUER
+    token_audience: str = TOKEN_AUDIENCE
     jwks_file: Path = Path(".vafa/keys/jwks.json")
-    issuers_file: Path | None = None
+    issuers_file: OptionalPath = None
     # Both or none; without them the edge speaks plain text.
-    tls_certificate_file: Path | None = None
-    tls_key_file: Path | None = None
+    tls_certificate_file: OptionalPath = None
+    tls_key_file: OptionalPath = None
     # Where the configuration is put for Envoy.
     configuration_file: Path = Path(".vafa/edge.json")
     values_file: Path = Path(__file__).parent / "values.toml"
@@ -91,16 +95,6 @@ class EdgeSettings(BaseSettings):
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
             raise ValueError("tls_certificate_file and tls_key_file go together")
         return self
-
-    @classmethod
-    def from_environment(cls) -> Self:
-        """Return the settings of this process; exits with 78 and names those that cannot work."""
-        try:
-            return cls()
-        except ValidationError as error:
-            wrong = ", ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            print(f"settings VAFA_EDGE_* cannot work: {wrong}", file=sys.stderr)  # noqa: T201
-            sys.exit(EXIT_CONFIGURATION)
 
     def addresses(self, service: str) -> tuple[str, ...]:
         """Return where the replicas of a service are."""

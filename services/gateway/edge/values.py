@@ -61,6 +61,7 @@ class Requests(_Section):
     max_headers_kibibytes: Annotated[int, Field(ge=1, le=8192)]
     max_headers_count: Count
     max_json_request_bytes: Count
+    max_public_request_bytes: Count
     max_json_response_bytes: Count
     grace_seconds: Positive
 

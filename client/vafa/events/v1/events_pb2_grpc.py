@@ -76,8 +76,9 @@ class EventServiceServicer:
 
     def StreamEvents(self, request, context):
         """Sends the events after a cursor, oldest first, and then each new one as it is
-        committed. It never ends by itself: when the stream breaks, go on from the last
-        event that was handled.
+        committed. It has no end of its own, but a service breaks it off now and then, and
+        sends nothing more once the caller's token has ended or permits it no longer: go on
+        from the last event that was handled.
 
         Returns OUT_OF_RANGE (CURSOR_EXPIRED) for a cursor of another epoch or of events that
         are no longer kept, NOT_FOUND (RESOURCE_NOT_FOUND) for a feed of another service.

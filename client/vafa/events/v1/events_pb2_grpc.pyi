@@ -46,8 +46,9 @@ class EventServiceStub:
     """
     StreamEvents: _grpc.UnaryStreamMultiCallable[_events_pb2.StreamEventsRequest, _events_pb2.StreamEventsResponse]
     """Sends the events after a cursor, oldest first, and then each new one as it is
-    committed. It never ends by itself: when the stream breaks, go on from the last
-    event that was handled.
+    committed. It has no end of its own, but a service breaks it off now and then, and
+    sends nothing more once the caller's token has ended or permits it no longer: go on
+    from the last event that was handled.
 
     Returns OUT_OF_RANGE (CURSOR_EXPIRED) for a cursor of another epoch or of events that
     are no longer kept, NOT_FOUND (RESOURCE_NOT_FOUND) for a feed of another service.
@@ -83,8 +84,9 @@ class EventServiceAsyncStub(EventServiceStub):
     """
     StreamEvents: _aio.UnaryStreamMultiCallable[_events_pb2.StreamEventsRequest, _events_pb2.StreamEventsResponse]  # type: ignore[assignment]
     """Sends the events after a cursor, oldest first, and then each new one as it is
-    committed. It never ends by itself: when the stream breaks, go on from the last
-    event that was handled.
+    committed. It has no end of its own, but a service breaks it off now and then, and
+    sends nothing more once the caller's token has ended or permits it no longer: go on
+    from the last event that was handled.
 
     Returns OUT_OF_RANGE (CURSOR_EXPIRED) for a cursor of another epoch or of events that
     are no longer kept, NOT_FOUND (RESOURCE_NOT_FOUND) for a feed of another service.
@@ -129,8 +131,9 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_events_pb2.StreamEventsResponse], _abc.AsyncIterator[_events_pb2.StreamEventsResponse]]:
         """Sends the events after a cursor, oldest first, and then each new one as it is
-        committed. It never ends by itself: when the stream breaks, go on from the last
-        event that was handled.
+        committed. It has no end of its own, but a service breaks it off now and then, and
+        sends nothing more once the caller's token has ended or permits it no longer: go on
+        from the last event that was handled.
 
         Returns OUT_OF_RANGE (CURSOR_EXPIRED) for a cursor of another epoch or of events that
         are no longer kept, NOT_FOUND (RESOURCE_NOT_FOUND) for a feed of another service.
