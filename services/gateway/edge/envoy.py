@@ -41,7 +41,7 @@ def router(**fields: Any) -> Config:
     return extension("envoy.filters.http.router", type_, **fields)
 
 
-def helper(
+def inner_listener(
     name: str, address: Config, routes: Sequence[Config], filters: Sequence[Config] = ()
 ) -> Config:
     """Return a listener that is not for callers, at an address or an internal one."""

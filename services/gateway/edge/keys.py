@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from services.gateway.edge.envoy import Config, cluster, extension, helper, inline, socket, typed
+from services.gateway.edge.envoy import (
+    Config,
+    cluster,
+    extension,
+    inline,
+    inner_listener,
+    socket,
+    typed,
+)
 from services.gateway.edge.issuers import FETCH_SECONDS, IN_FILES, Trusted
 from services.gateway.edge.settings import EdgeSettings, host_and_port, is_ip
 
@@ -20,7 +28,7 @@ def keys_listeners(settings: EdgeSettings, issuers: Sequence[Trusted]) -> list[C
     """Return the listeners that give keys."""
     files = [_file(one.name, one.jwks_file) for one in issuers if one.jwks_file is not None]
     return [
-        helper(IN_FILES, {"internal_listener": {}}, files),
+        inner_listener(IN_FILES, {"internal_listener": {}}, files),
         *(
             _with_token(settings, one, one.bearer_token_file)
             for one in issuers
@@ -86,7 +94,7 @@ def _with_token(settings: EdgeSettings, trusted: Trusted, token_file: Path) -> C
             {"header": {"key": "authorization", "value": "%FILTER_STATE(bearer:PLAIN)%"}}
         ],
     }
-    return helper(trusted.asked, {"address": _pipe(settings, trusted)}, [route], [read])
+    return inner_listener(trusted.asked, {"address": _pipe(settings, trusted)}, [route], [read])
 
 
 def _pipe(settings: EdgeSettings, trusted: Trusted) -> Config:

@@ -9,7 +9,7 @@ from services.gateway.edge.envoy import (
     MANAGER_TYPE,
     Config,
     extension,
-    helper,
+    inner_listener,
     seconds,
     socket,
     typed,
@@ -129,4 +129,4 @@ def _metrics(settings: EdgeSettings) -> Config:
     route = {"match": {"path": "/stats/prometheus"}, "route": {"cluster": ADMIN}}
     address = {"address": socket(*host_and_port(settings.metrics_listen))}
     # Whoever watches sees most when there are too many callers.
-    return helper("metrics", address, [route]) | {"ignore_global_conn_limit": True}
+    return inner_listener("metrics", address, [route]) | {"ignore_global_conn_limit": True}
