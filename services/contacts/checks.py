@@ -1,17 +1,16 @@
 """Contacts and interactions in their normal form, or a refusal that says why not."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from datetime import date, datetime, timedelta
 
 from google.protobuf import json_format
 
-from services.chassis.codecs import time_of
 from services.chassis.errors import InvalidField
+from services.chassis.given import first_repeated, time_or_now
 from services.contacts import errors
 from services.contacts.rules.reachability import email_key, normalise_email, normalise_phone
 from vafa.contacts.v1 import contacts_pb2, interactions_pb2
 
-CLOCK_SKEW = timedelta(minutes=1)
 FIRST_BIRTH_YEAR = 1870
 CUSTOM_FIELDS_BYTES = 16_384
 OF_PERSONS = ("given_name", "family_name", "occupation", "birth_date")
@@ -51,12 +50,8 @@ def check_contact(_old: Contact | None, new: Contact, now: datetime) -> Contact:
 
 def check_interaction(_old: Interaction | None, new: Interaction, now: datetime) -> Interaction:
     """Return the interaction with its time; raises TimeInFuture."""
-    occurred = time_of(new, "occur_time")
-    if occurred is None:
-        new.occur_time.FromDatetime(now)
-    elif occurred > now + CLOCK_SKEW:
-        text = "lies in the future"
-        raise errors.TimeInFuture(f"occur_time {text}", violations=[("occur_time", text)])
+    occurred = time_or_now(new, "occur_time", now, errors.TimeInFuture)
+    new.occur_time.FromDatetime(occurred)
     return new
 
 
@@ -102,10 +97,8 @@ def _bound_custom_fields(contact: Contact) -> None:
         raise InvalidField(f"custom_fields: {text}", violations=violations)
 
 
-def _refuse_repeated(field: str, values: Iterable[object]) -> None:
-    seen: set[object] = set()
-    for n, value in enumerate(values):
-        if value in seen:
-            path = f"{field}[{n}]"
-            raise errors.ValueRepeated(f"{path} stands twice", violations=[(path, "stands twice")])
-        seen.add(value)
+def _refuse_repeated(field: str, values: Iterable[Hashable]) -> None:
+    n = first_repeated(values)
+    if n is not None:
+        path = f"{field}[{n}]"
+        raise errors.ValueRepeated(f"{path} stands twice", violations=[(path, "stands twice")])

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from services.chassis.call import Call
 from services.chassis.errors import UpdateMaskInvalid
+from services.chassis.given import first_repeated
 from services.chassis.pages import PageQuery, page
 from services.chassis.rows import Row
 from services.chassis.standard import Standard, Std, refuse_inner_request_ids
@@ -102,13 +103,10 @@ def _key(request: Upsert) -> tuple[str, str]:
 
 
 def _refuse_repeated_keys(requests: Sequence[Upsert], paths: Sequence[str]) -> None:
-    seen: set[tuple[str, str]] = set()
-    for request, path in zip(requests, paths, strict=True):
-        if _key(request) in seen:
-            field = f"{path}external_id"
-            text = "stands twice in the batch"
-            raise errors.ValueRepeated(f"{field} {text}", violations=[(field, text)])
-        seen.add(_key(request))
+    n = first_repeated(map(_key, requests))
+    if n is not None:
+        field, text = f"{paths[n]}external_id", "stands twice in the batch"
+        raise errors.ValueRepeated(f"{field} {text}", violations=[(field, text)])
 
 
 def _upsert(

@@ -1,14 +1,13 @@
 """Surveys, responses and periods in their normal form, or a refusal that says why not."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from services.chassis.codecs import time_of
+from services.chassis.given import first_repeated, time_or_now
 from services.chassis.resource import value_of
 from services.feedback import errors
 from services.feedback.rules.scores import Scale
 from vafa.feedback.v1 import responses_pb2, surveys_pb2
 
-CLOCK_SKEW = timedelta(minutes=1)
 # What is asked, and where: answers to another question could not be told apart.
 ASKED = ("questions", "touchpoint")
 Survey = surveys_pb2.Survey
@@ -21,12 +20,10 @@ def check_survey(old: Survey | None, new: Survey, _now: datetime) -> Survey:
         changed = [name for name in ASKED if value_of(new, name) != value_of(old, name)]
         if changed:
             raise errors.SurveyPublished(old.name, changed)
-    seen: set[str] = set()
-    for n, question in enumerate(new.questions):
-        if question.language_code in seen:
-            path, text = f"questions[{n}].language_code", "stands twice"
-            raise errors.ValueRepeated(f"{path} {text}", violations=[(path, text)])
-        seen.add(question.language_code)
+    n = first_repeated(question.language_code for question in new.questions)
+    if n is not None:
+        path, text = f"questions[{n}].language_code", "stands twice"
+        raise errors.ValueRepeated(f"{path} {text}", violations=[(path, text)])
     return new
 
 
@@ -44,12 +41,8 @@ def check_response(given: Response, scale: Scale | None, now: datetime) -> Respo
         raise errors.ScoreInvalid(scale)
     response = Response()
     response.CopyFrom(given)
-    answered = time_of(given, "answer_time")
-    if answered is None:
-        response.answer_time.FromDatetime(now)
-    elif answered > now + CLOCK_SKEW:
-        text = "lies in the future"
-        raise errors.TimeInFuture(f"answer_time {text}", violations=[("answer_time", text)])
+    answered = time_or_now(given, "answer_time", now, errors.TimeInFuture)
+    response.answer_time.FromDatetime(answered)
     return response
 
 

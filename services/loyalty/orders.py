@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from services.chassis.call import Call
 from services.chassis.errors import Refusal, ResourceAlreadyExists
+from services.chassis.given import first_repeated
 from services.chassis.rows import Row
 from services.chassis.standard import Standard, Std
 from services.chassis.steps import Draft, get, insert
@@ -80,12 +81,10 @@ class Incoming:
 
 
 def _refuse_repeated(orders: Sequence[orders_pb2.Order]) -> None:
-    seen: set[str] = set()
-    for n, order in enumerate(orders):
-        if order.external_id in seen:
-            field, text = f"orders[{n}].external_id", "stands twice in the batch"
-            raise errors.ValueRepeated(f"{field} {text}", violations=[(field, text)])
-        seen.add(order.external_id)
+    n = first_repeated(order.external_id for order in orders)
+    if n is not None:
+        field, text = f"orders[{n}].external_id", "stands twice in the batch"
+        raise errors.ValueRepeated(f"{field} {text}", violations=[(field, text)])
 
 
 def _record(
