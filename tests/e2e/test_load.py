@@ -28,7 +28,7 @@ from services.command.summary import print_summary
 from services.command.token_files import write_tokens
 from tests.conftest import DATABASES, database_urls
 from tests.harness.edge import Edge
-from tests.harness.postgres import free_port
+from tests.harness.ports import free_port
 from tests.harness.suite import ROOT, RunningSuite
 from vafa.contacts.v1 import contacts_pb2, interactions_pb2
 from vafa.loyalty.v1 import ledger_pb2, programs_pb2

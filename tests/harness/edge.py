@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import vafa
 from services.chassis.contract import SERVICES
-from tests.harness.postgres import free_port
+from tests.harness.ports import free_port
 from tests.harness.suite import ROOT, RunningSuite
 
 READY_SECONDS = 20

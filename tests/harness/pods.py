@@ -28,7 +28,7 @@ from scripts.manifests.objects import (
 )
 from services.command import keys
 from tests.harness.issuers import ForeignIssuer, KeyServer
-from tests.harness.postgres import free_port
+from tests.harness.ports import free_port
 from tests.harness.suite import ROOT
 
 READY_SECONDS = 60

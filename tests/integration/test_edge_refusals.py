@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 from tests.harness.attacks import bearer
 from tests.harness.edge import Edge
 from tests.harness.edge_calls import DETAILS, GRPC_WEB, call_grpc, call_grpc_web, call_http
-from tests.harness.postgres import free_port
+from tests.harness.ports import free_port
 from tests.harness.suite import RunningSuite
 from tests.harness.witness import Witness
 

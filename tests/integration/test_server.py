@@ -20,7 +20,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.harness.alone import GET_CONTACT, ContactsAlone, create, get_by
-from tests.harness.postgres import free_port
+from tests.harness.ports import free_port
 from tests.harness.waiting import until
 from vafa.contacts.v1 import contacts_pb2
 

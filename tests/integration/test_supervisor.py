@@ -22,6 +22,7 @@ from services.command.supervisor import (
     ProcessSpec,
     Supervisor,
 )
+from tests.harness.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 20
@@ -75,13 +76,6 @@ class Log:
         return [int(line.split()[1]) for line in self.of(name) if line.startswith("pid ")]
 
 
-def a_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def answers(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -91,7 +85,7 @@ def answers(port: int) -> bool:
 
 
 def a_server(name: str, *arguments: str, port: int | None = None) -> ProcessSpec:
-    number = a_port() if port is None else port
+    number = free_port() if port is None else port
 
     async def ready() -> bool:
         return answers(number)
@@ -165,7 +159,7 @@ def test_on_ready_runs_when_all_answer_and_their_lines_reach_one_log(tmp_path: P
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_every_process_cleanly(tmp_path: Path, number: signal.Signals) -> None:
-    ports = [a_port(), a_port()]
+    ports = [free_port(), free_port()]
     with a_suite(tmp_path, *ports) as suite:
         suite.send_signal(number)
         output, _ = suite.communicate(timeout=TIMEOUT_SECONDS)
@@ -215,7 +209,7 @@ def test_the_delay_before_a_restart_doubles(tmp_path: Path) -> None:
 def test_a_killed_supervisor_takes_its_processes_along_and_frees_the_directory(
     tmp_path: Path,
 ) -> None:
-    ports = [a_port(), a_port()]
+    ports = [free_port(), free_port()]
     with a_suite(tmp_path, *ports) as suite:
         suite.kill()
         suite.wait(TIMEOUT_SECONDS)
@@ -230,7 +224,7 @@ def test_a_killed_supervisor_takes_its_processes_along_and_frees_the_directory(
 
 def test_a_second_supervisor_of_one_directory_is_refused(tmp_path: Path) -> None:
     log = Log()
-    with a_suite(tmp_path, a_port()) as suite:
+    with a_suite(tmp_path, free_port()) as suite:
         with pytest.raises(DataDirectoryInUse, match=f"process {suite.pid}") as refusal:
             run(Supervisor([a_server("contacts")], data_directory=tmp_path, log=log))
         suite.send_signal(signal.SIGINT)
@@ -434,7 +428,7 @@ def a_guarded(code: str, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def test_a_guarded_command_is_killed_when_the_input_of_its_launcher_ends() -> None:
-    port = a_port()
+    port = free_port()
     with a_guarded(SERVER, str(port), "stubborn") as launcher:
         wait_until(lambda: answers(port))
         launcher.communicate(timeout=TIMEOUT_SECONDS)
@@ -443,7 +437,7 @@ def test_a_guarded_command_is_killed_when_the_input_of_its_launcher_ends() -> No
 
 
 def test_a_guarded_command_may_answer_sigterm_before_its_launcher_ends() -> None:
-    port = a_port()
+    port = free_port()
     with a_guarded(SERVER, str(port)) as launcher:
         wait_until(lambda: answers(port))
         os.killpg(launcher.pid, signal.SIGTERM)

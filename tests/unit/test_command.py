@@ -17,7 +17,7 @@ from services.command.data_directory import CannotStart
 from services.command.databases import DatabaseUnusable, database_urls
 from services.command.log_views import JsonLog, ReadableLog
 from services.command.migrations import databases_of, migrate_all
-from tests.harness.postgres import free_port
+from tests.harness.ports import free_port
 
 RPC = {
     "service": "vafa.loyalty.v1.LedgerService",
