@@ -5,10 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help run test check proto protos format lint types bench soak fuzz migrate k8s lock clean
+.PHONY: help run test check proto protos format lint types bench bench-peers bench-latency bench-scale soak fuzz migrate k8s lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): requirements.lock pyproject.toml client/pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -59,6 +59,15 @@ types: $(INSTALLED) ## Check types
 
 bench: $(INSTALLED) ## Measure, and print tables with ratios
 	@$(BIN)/python -m bench
+
+bench-peers: $(INSTALLED) ## Measure the same calls here, at Django REST and at FastAPI, from PyPI
+	@$(BIN)/python -m bench.peers
+
+bench-latency: $(INSTALLED) ## Measure how soon another service has what happened, with 500 orders a second
+	@$(BIN)/python -m bench.latency
+
+bench-scale: $(INSTALLED) ## Measure whether calls take longer with 1,000,000 contacts than with 10,000
+	@$(BIN)/python -m bench.scale
 
 soak: $(INSTALLED) ## Call through the edge at half of its peak for five minutes, and watch its memory
 	@$(BIN)/python -m bench.edge --soak-seconds 300

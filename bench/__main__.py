@@ -1,8 +1,8 @@
-"""`make bench`: the figures, each a ratio of what was measured in turn in one run."""
+"""`make bench`: the figures, each a ratio of what was measured in turn in one run.
 
-import asyncio
-import os
-import platform
+Exits with 1 if a call failed: then the figures are none.
+"""
+
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -11,32 +11,45 @@ from pathlib import Path
 from rich.console import Console
 
 from bench import calls, edge, feed
+from bench.figures import table_of
+from bench.machine import described
+from bench.references import TpcB, echo
+from bench.sites import CONTACTS, POSTGRESQL, sites
 from tests.harness.postgres import Postgres
-from tests.harness.suite import SERVICES, RunningSuite
+
+TPCB_SECONDS = 20
+TITLE = (
+    f"{calls.PAIRS} pairs in turn; runs of {calls.SECONDS:.0f} s with 32 calls in flight,"
+    f" TPC-B of {calls.TPCB_SECONDS} s; {CONTACTS:,} contacts and members; medians, and ratios"
+    " with their range"
+)
 
 
 def main() -> None:
-    """Run the suites, measure, print."""
+    """Run the suites, measure, print each table as soon as it is there."""
+    console = Console(width=150)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         postgres = Postgres(fsync=True)
         postgres.start()
         stack.callback(postgres.remove)
-        feed_table = feed.report(postgres)
-        edge_tables = edge.run(Path(folder), postgres, soak_seconds=0)
-        urls = {service: postgres.create(f"bench_{service}") for service in SERVICES}
-        suites = {
-            "sqlite": RunningSuite(Path(folder) / "sqlite"),
-            "postgresql": RunningSuite(Path(folder) / "postgresql", urls),
-        }
-        for suite in suites.values():
-            suite.start()
-            stack.callback(suite.stop)
-        measured = asyncio.run(calls.run(suites))
-    console = Console(width=120)
-    console.print(f"{platform.machine()}, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
-    console.print(calls.report(measured))
-    for table in (*edge_tables, feed_table):
-        console.print(table)
+        tpcb = TpcB(postgres)
+        tpcb.prepare()
+        found = stack.enter_context(sites(Path(folder), postgres))
+        bare = stack.enter_context(echo())
+        long_tpcb = tpcb.transactions_per_second(TPCB_SECONDS)
+        for line in (*described(postgres), f"TPC-B for {TPCB_SECONDS} s: {long_tpcb:,.0f}/s"):
+            console.print(line, highlight=False)
+        figures = [
+            *calls.reads(found, bare),
+            *calls.writes(found, tpcb),
+            *calls.writes_of_two(found[POSTGRESQL], tpcb),
+            *calls.imports(found, postgres),
+        ]
+        console.print(table_of(TITLE, figures))
+        console.print(edge.report(found))
+        console.print(feed.report(postgres))
+    if any(figure.failed for figure in figures):
+        sys.exit("calls failed")
 
 
 if __name__ == "__main__":

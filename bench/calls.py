@@ -1,147 +1,152 @@
-"""What the calls cost, on both databases in turn."""
+"""The main table: each call on both databases, and beside what it is held against."""
 
-from collections.abc import Awaitable
-from itertools import count
-from statistics import median
-from typing import Any
+from collections.abc import Mapping
 
-from google.type import money_pb2
-from rich.table import Table
+from bench import requests
+from bench.figures import Figure
+from bench.imports import copy_contacts, import_contacts
+from bench.references import Echo, TpcB
+from bench.runs import Run, Work, run
+from bench.sites import BATCH, POSTGRESQL, Site
+from tests.harness.postgres import Postgres
 
-from bench.load import IN_FLIGHT, Call, Measured, measure
-from tests.harness.suite import RunningSuite
-from vafa import aio
-from vafa.contacts.v1 import contacts_pb2
-from vafa.gateway.v1 import customers_pb2
-from vafa.loyalty.v1 import ledger_pb2, members_pb2, orders_pb2, programs_pb2
+PAIRS = 5
+SECONDS = 3.0
+WARM_UP_SECONDS = 1.0
+TPCB_SECONDS = 5
+CONTACT_SERVICE = "/vafa.contacts.v1.ContactService"
+LEDGER_SERVICE = "/vafa.loyalty.v1.LedgerService"
 
-SECONDS = 4.0
-ROUNDS = 3
-PROGRAM = "programs/bench"
+GET_CONTACT = Work(
+    "GetContact", f"{CONTACT_SERVICE}/GetContact", lambda s: requests.get_contact(s.filled.contacts)
+)
+GET_BALANCE = Work(
+    "GetBalance", f"{LEDGER_SERVICE}/GetBalance", lambda s: requests.get_balance(s.filled.members)
+)
+GET_CUSTOMER = Work(
+    "GetCustomer",
+    "/vafa.gateway.v1.CustomerService/GetCustomer",
+    lambda s: requests.get_customer(s.filled.contacts),
+)
+CREATE_CONTACT = Work(
+    "CreateContact", f"{CONTACT_SERVICE}/CreateContact", lambda _: requests.create_contact()
+)
+AWARD_POINTS = Work(
+    "AwardPoints",
+    f"{LEDGER_SERVICE}/AwardPoints",
+    lambda s: requests.award_points(s.filled.members),
+)
+AWARD_TO_TEN = Work(
+    "AwardPoints, 10 members",
+    f"{LEDGER_SERVICE}/AwardPoints",
+    lambda s: requests.award_points(s.hot_members),
+)
+SPEND_POINTS = Work(
+    "SpendPoints",
+    f"{LEDGER_SERVICE}/SpendPoints",
+    lambda s: requests.spend_points(s.filled.members),
+)
+RECORD_ORDER = Work(
+    "RecordOrder",
+    "/vafa.loyalty.v1.OrderService/RecordOrder",
+    lambda s: requests.record_order(s.filled.contacts),
+)
+# 500 postings a call, and no more calls than are written at a time.
+BATCH_AWARD_POINTS = Work(
+    "BatchAwardPoints, postings",
+    f"{LEDGER_SERVICE}/BatchAwardPoints",
+    lambda s: requests.batch_award_points(s.filled.members, BATCH),
+    in_flight=4,
+    items=BATCH,
+)
+READS = {GET_CONTACT: 0.40, GET_BALANCE: None, GET_CUSTOMER: None}
+WRITES = {
+    AWARD_POINTS: 0.6,
+    SPEND_POINTS: None,
+    RECORD_ORDER: None,
+    BATCH_AWARD_POINTS: 6.0,
+    CREATE_CONTACT: None,
+}
+REPLICAS = ("loyalty", "loyalty-2")
 
 
-def usd(units: int) -> money_pb2.Money:
-    """Return so many US dollars."""
-    return money_pb2.Money(currency_code="USD", units=units)
-
-
-async def prepare(suite: aio.Suite) -> dict[str, tuple[str, Call]]:
-    """Make what the calls need; return each call by its name, with its service."""
-    rate = programs_pb2.EarnRate(points=1, per_amount=usd(1))
-    program = programs_pb2.Program(display_name="Bench", currency_code="USD", earn_rate=rate)
-    await suite.programs.CreateProgram(
-        programs_pb2.CreateProgramRequest(program_id="bench", program=program)
-    )
-    contacts: list[str] = []
-    members: list[str] = []
-    for n in range(200):
-        contact = contacts_pb2.Contact(display_name=f"Contact {n}")
-        created = await suite.contacts.CreateContact(
-            contacts_pb2.CreateContactRequest(contact=contact)
-        )
-        contacts.append(created.name)
-        member = await suite.members.CreateMember(
-            members_pb2.CreateMemberRequest(
-                parent=PROGRAM, member=members_pb2.Member(contact=created.name)
-            )
-        )
-        members.append(member.name)
-    await suite.ledger.BatchAwardPoints(
-        ledger_pb2.BatchAwardPointsRequest(
-            parent=PROGRAM,
-            requests=[
-                ledger_pb2.AwardPointsRequest(member=name, points=10**9, reason="bench")
-                for name in members
-            ],
-        )
-    )
-    numbers = count()
-
-    def of(names: list[str], n: int) -> str:
-        return names[n % len(names)]
-
-    def create_contact(n: int) -> Awaitable[Any]:
-        contact = contacts_pb2.Contact(display_name=f"Contact number {n}")
-        return suite.contacts.CreateContact(contacts_pb2.CreateContactRequest(contact=contact))
-
-    def record_order(n: int) -> Awaitable[Any]:
-        line = orders_pb2.OrderLine(sku="item", quantity=1, amount=usd(10))
-        order = orders_pb2.Order(
-            external_id=f"bench-{next(numbers)}", contact=of(contacts, n), lines=[line]
-        )
-        request = orders_pb2.RecordOrderRequest(parent=PROGRAM, order=order)
-        return suite.orders.RecordOrder(request)
-
-    return {
-        "GetContact": (
-            "contacts",
-            lambda n: suite.contacts.GetContact(
-                contacts_pb2.GetContactRequest(name=of(contacts, n))
-            ),
-        ),
-        "CreateContact": ("contacts", create_contact),
-        "GetBalance": (
-            "loyalty",
-            lambda n: suite.ledger.GetBalance(
-                ledger_pb2.GetBalanceRequest(name=f"{of(members, n)}/balance")
-            ),
-        ),
-        "AwardPoints": (
-            "loyalty",
-            lambda n: suite.ledger.AwardPoints(
-                ledger_pb2.AwardPointsRequest(member=of(members, n), points=1, reason="bench")
-            ),
-        ),
-        "SpendPoints": (
-            "loyalty",
-            lambda n: suite.ledger.SpendPoints(
-                ledger_pb2.SpendPointsRequest(member=of(members, n), points=1, reason="bench")
-            ),
-        ),
-        "RecordOrder": ("loyalty", record_order),
-        "GetCustomer": (
-            "gateway",
-            lambda n: suite.customers.GetCustomer(
-                customers_pb2.GetCustomerRequest(
-                    name=of(contacts, n).replace("contacts/", "customers/")
-                )
-            ),
-        ),
+def reads(sites: Mapping[str, Site], echo: Echo) -> list[Figure]:
+    """Hold reads against a bare server."""
+    figures = {
+        (work, name): Figure(work.name, name, "echo", wanted if name == POSTGRESQL else None)
+        for work, wanted in READS.items()
+        for name in sites
     }
+    for work, name in figures:
+        run(sites[name], work, WARM_UP_SECONDS)
+    for _ in range(PAIRS):
+        for work in READS:
+            bare = echo.calls_per_second(sites[POSTGRESQL], work, SECONDS)
+            for name, site in sites.items():
+                figures[work, name].add(run(site, work, SECONDS), bare)
+    return list(figures.values())
 
 
-async def run(suites: dict[str, RunningSuite]) -> dict[str, dict[str, list[Measured]]]:
-    """Measure each call on each database in turn, several times, so that noise hits both."""
-    measured: dict[str, dict[str, list[Measured]]] = {}
-    async with suites["sqlite"].aio_client() as one, suites["postgresql"].aio_client() as other:
-        calls = {"sqlite": await prepare(one), "postgresql": await prepare(other)}
-        for name in calls["sqlite"]:
-            found: dict[str, list[Measured]] = {database: [] for database in suites}
-            for _ in range(ROUNDS):
-                for database, running in suites.items():
-                    service, call = calls[database][name]
-                    found[database].append(await measure(running.pid(service), call, SECONDS))
-            measured[name] = found
-    return measured
+def writes(sites: Mapping[str, Site], tpcb: TpcB) -> list[Figure]:
+    """Hold writes against TPC-B, and awards to few against awards to many; one process each."""
+    works = [*WRITES, AWARD_TO_TEN]
+    for site in sites.values():
+        for work in works:
+            run(site, work, WARM_UP_SECONDS)
+    figures = {
+        (work, name): Figure(work.name, name, "TPC-B", wanted if name == POSTGRESQL else None)
+        for work, wanted in WRITES.items()
+        for name in sites
+    }
+    hot = {name: _hot(name, 0.8 if name == POSTGRESQL else None) for name in sites}
+    for _ in range(PAIRS):
+        pgbench = tpcb.transactions_per_second(TPCB_SECONDS)
+        for name, site in sites.items():
+            done = {work: run(site, work, SECONDS) for work in works}
+            for work in WRITES:
+                figures[work, name].add(done[work], pgbench)
+            hot[name].add(done[AWARD_TO_TEN], done[AWARD_POINTS].per_second)
+    return [*figures.values(), *hot.values()]
 
 
-def report(measured: dict[str, dict[str, list[Measured]]]) -> Table:
-    """Return the table: medians, and PostgreSQL to SQLite as the median of paired ratios."""
-    table = Table(title=f"{IN_FLIGHT} calls in flight, {ROUNDS} rounds of {SECONDS:.0f} s")
-    for heading in ("call", "SQLite /s", "p50 ms", "p99 ms", "CPU ms"):
-        table.add_column(heading, justify="left" if heading == "call" else "right")
-    for heading in ("PostgreSQL /s", "p50 ms", "p99 ms", "CPU ms", "PostgreSQL ÷ SQLite"):
-        table.add_column(heading, justify="right")
-    for name, by_database in measured.items():
-        cells: list[str] = [name]
-        for rounds in by_database.values():
-            cells += [
-                f"{median([one.calls_per_second for one in rounds]):,.0f}",
-                f"{median([one.p50_ms for one in rounds]):.1f}",
-                f"{median([one.p99_ms for one in rounds]):.1f}",
-                f"{median([one.cpu_ms for one in rounds]):.2f}",
-            ]
-        pairs = zip(by_database["postgresql"], by_database["sqlite"], strict=True)
-        ratios = [one.calls_per_second / other.calls_per_second for one, other in pairs]
-        table.add_row(*cells, f"{median(ratios):.2f}")
-    return table
+def writes_of_two(site: Site, tpcb: TpcB) -> list[Figure]:
+    """Hold awards at two replicas of loyalty over one database against the same."""
+    site.suite.start(*REPLICAS[1:])
+
+    def awards(work: Work, seconds: float = SECONDS) -> Run:
+        return run(site, work, seconds, REPLICAS)
+
+    awards(AWARD_POINTS, WARM_UP_SECONDS)
+    many = Figure("AwardPoints, 2 replicas", site.database, "TPC-B", 0.8)
+    few = _hot(f"{site.database}", 0.5, ", 2 replicas")
+    for _ in range(PAIRS):
+        pgbench = tpcb.transactions_per_second(TPCB_SECONDS)
+        to_many, to_few = awards(AWARD_POINTS), awards(AWARD_TO_TEN)
+        many.add(to_many, pgbench)
+        few.add(to_few, to_many.per_second)
+    site.suite.stop(*REPLICAS[1:])
+    return [many, few]
+
+
+def _hot(database: str, wanted: float | None, where: str = "") -> Figure:
+    return Figure(f"{AWARD_TO_TEN.name}{where}", database, "10,000 members", wanted)
+
+
+def imports(sites: Mapping[str, Site], postgres: Postgres) -> list[Figure]:
+    """Hold an import of contacts against COPY on PostgreSQL: of all rows of each contact, and of
+    the one row that is the contact itself.
+    """
+    whole = {name: Figure("import, contacts", name, "COPY") for name in sites}
+    whole[POSTGRESQL].wanted = 0.05
+    rows = Figure("import, contacts", POSTGRESQL, "COPY, 1 table")
+    database = sites[POSTGRESQL].suite.database_urls["contacts"].rpartition("/")[2]
+    for site in sites.values():
+        import_contacts(site, "warm-up")
+    for n in range(PAIRS):
+        system = f"bench-{n}"
+        done = {name: import_contacts(site, system) for name, site in sites.items()}
+        copied = copy_contacts(postgres, database, system)
+        for name, figure in whole.items():
+            figure.add(done[name], copied.whole_per_second)
+        rows.add(done[POSTGRESQL], copied.rows_per_second)
+    return [*whole.values(), rows]

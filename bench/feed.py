@@ -12,9 +12,10 @@ from statistics import median
 from rich.table import Table
 from sqlalchemy import Connection, Engine, create_engine, func, select, update
 
+from services.chassis.feed import PAUSE_SECONDS
 from services.chassis.migrate import migrate
 from services.chassis.rows import EPOCH
-from services.chassis.sequencer import number_events
+from services.chassis.sequencer import number_committed
 from services.contacts.schema import chassis
 from tests.harness.postgres import Postgres
 
@@ -71,9 +72,10 @@ def commits_a_second(engine: Engine, write: Write) -> float:
             left = True
             while left or time.monotonic() < ends_at + 0.2:
                 with connection.begin():
-                    left = bool(number_events(connection, chassis))
-                if not left:
-                    time.sleep(0.002)
+                    numbered = number_committed(connection, chassis)
+                left = numbered is not None and bool(numbered.events)
+                # As the services do.
+                time.sleep(PAUSE_SECONDS)
 
     threads = [threading.Thread(target=writer, args=(n,)) for n in range(WRITERS)]
     threads.append(threading.Thread(target=sequencer))

@@ -348,7 +348,8 @@ def metrics_page() -> str:
     registry = Metrics().registry
     for collector in registry._collector_to_names:
         for family in collector.collect():
-            labels = [*getattr(collector, "_labelnames", ())]
+            known = collector if hasattr(collector, "_labelnames") else family
+            labels = [*getattr(known, "_labelnames", ())]
             labels = labels or sorted({key for one in family.samples for key in one.labels})
             suffix = "_total" if family.type == "counter" else ""
             rows.append(

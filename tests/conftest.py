@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 import vafa
 from services.chassis.contract import SERVICES
@@ -11,6 +12,9 @@ from tests.harness.postgres import Postgres
 from tests.harness.suite import RunningSuite
 
 DATABASES = ("sqlite", "postgresql")
+# How long an example takes depends on what else the machine does.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

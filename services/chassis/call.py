@@ -13,7 +13,8 @@ class Call:
 
     `request_id` is the caller's, or one made here if the caller gave none. `token` is the
     caller's bearer token, for calls on the caller's behalf. `request_hash` is empty for a read.
-    `ends_at` is monotonic. `replayed` is set once the answer is one that was stored before.
+    `ends_at` is monotonic. `replayed` is set once the answer is one that was stored before, and
+    `serialized` to the bytes of an answer that is sent as it was stored.
     """
 
     method: Method
@@ -23,6 +24,7 @@ class Call:
     request_hash: bytes
     ends_at: float
     replayed: bool = False
+    serialized: bytes | None = None
 
     def remaining_seconds(self) -> float:
         """The time until the deadline; below zero once it has passed."""

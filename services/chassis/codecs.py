@@ -1,134 +1,150 @@
 """How one field of a message lies in the columns of a row."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date
+from datetime import date, datetime, timedelta
+from operator import attrgetter, itemgetter
 from typing import Any
 
-from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
 from sqlalchemy import Column
 
-from services.chassis.rows import Row
+from services.chassis.json_messages import from_json, to_json
+from services.chassis.rows import EPOCH, Row
 
 AnyColumn = Column[Any]
+Read = Callable[[Row], Any]
+Write = Callable[[Any, dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
 class Codec:
-    """`read(row, message, field)` sets the field from the row; `write(message, field)` gives
-    the values of `columns`, and is None for a field that no caller sets.
+    """How a field is read and written; asked once for each field, when the service starts.
+
+    `reader(field)` gives the function that makes, of a row, what the constructor of the message
+    takes for the field: None if it is absent. `writer(field)` gives the one that puts the field
+    of a message into a row. There is no reader for what is set elsewhere, and no writer for what
+    no caller sets.
     """
 
     columns: tuple[AnyColumn, ...]
-    read: Callable[[Row, Any, str], None]
-    write: Callable[[Any, str], Row] | None
+    reader: Callable[[FieldDescriptor], Read] | None
+    writer: Callable[[FieldDescriptor], Write] | None
 
 
 def plain(column: AnyColumn) -> Codec:
     """Keep text, a whole number, a truth value or an enum as it is; absent is null."""
-
-    def read(row: Row, message: Message, field: str) -> None:
-        if row[column.name] is not None:
-            setattr(message, field, row[column.name])
-
-    def write(message: Message, field: str) -> Row:
-        optional = message.DESCRIPTOR.fields_by_name[field].has_presence
-        absent = optional and not message.HasField(field)
-        return {column.name: None if absent else getattr(message, field)}
-
-    return Codec((column,), read, write)
+    return _in_one(column, itemgetter(column.name), None)
 
 
 def time(column: AnyColumn) -> Codec:
     """Keep a Timestamp, cut to the microsecond; absent is null."""
 
-    def read(row: Row, message: Message, field: str) -> None:
-        if row[column.name] is not None:
-            getattr(message, field).FromDatetime(row[column.name])
+    def read(row: Row) -> dict[str, int] | None:
+        value: datetime | None = row[column.name]
+        if value is None:
+            return None
+        passed = value - EPOCH
+        seconds = passed.days * 86_400 + passed.seconds
+        return {"seconds": seconds, "nanos": passed.microseconds * 1000}
 
-    def write(message: Message, field: str) -> Row:
-        return {column.name: time_of(message, field)}
+    return _in_one(column, read, _instant)
 
-    return Codec((column,), read, write)
+
+def _instant(stamp: Any) -> datetime:
+    return EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
 
 
 def time_of(message: Message, field: str) -> Any:
     """Return a Timestamp field as a datetime in UTC, cut to the microsecond; None if absent."""
-    return getattr(message, field).ToDatetime(tzinfo=UTC) if message.HasField(field) else None
+    return _instant(getattr(message, field)) if message.HasField(field) else None
 
 
 def civil_date(column: AnyColumn) -> Codec:
     """Keep a whole google.type.Date; absent is null."""
 
-    def read(row: Row, message: Message, field: str) -> None:
+    def read(row: Row) -> dict[str, int] | None:
         value: date | None = row[column.name]
-        if value is not None:
-            target = getattr(message, field)
-            target.year, target.month, target.day = value.year, value.month, value.day
-
-    def write(message: Message, field: str) -> Row:
-        value = getattr(message, field)
-        present = message.HasField(field)
-        return {column.name: date(value.year, value.month, value.day) if present else None}
-
-    return Codec((column,), read, write)
-
-
-def json(column: AnyColumn) -> Codec:
-    """Keep a Struct, a map of text, or a list of messages as JSON, opaque to the database."""
-
-    def read(row: Row, message: Message, field: str) -> None:
-        value = row[column.name]
         if value is None:
-            return
-        target = getattr(message, field)
-        if isinstance(value, list):
-            for item in value:
-                json_format.ParseDict(item, target.add())
-        elif isinstance(target, Message):
-            target.SetInParent()
-            json_format.ParseDict(value, target)
-        else:
-            target.update(value)
+            return None
+        return {"year": value.year, "month": value.month, "day": value.day}
 
-    def write(message: Message, field: str) -> Row:
-        return {column.name: json_of(message, field)}
-
-    return Codec((column,), read, write)
-
-
-def json_of(message: Message, field: str) -> Any:
-    """Return a Struct, a map of text or a list of messages in JSON; None for an absent Struct."""
-    value = getattr(message, field)
-    if isinstance(value, Message):
-        return json_format.MessageToDict(value) if message.HasField(field) else None
-    if isinstance(value, Mapping):
-        return dict(value)
-    return [json_format.MessageToDict(item, preserving_proto_field_name=True) for item in value]
+    return _in_one(column, read, lambda value: date(value.year, value.month, value.day))
 
 
 def texts(column: AnyColumn) -> Codec:
     """Keep a list of text as JSON, opaque to the database."""
+    return _in_one(column, itemgetter(column.name), list)
 
-    def read(row: Row, message: Message, field: str) -> None:
-        getattr(message, field).extend(row[column.name])
 
-    def write(message: Message, field: str) -> Row:
-        return {column.name: list(getattr(message, field))}
+def json(column: AnyColumn) -> Codec:
+    """Keep a Struct, a map of text, or a list of messages as JSON, opaque to the database."""
+    name = column.name
 
-    return Codec((column,), read, write)
+    def reader(field: FieldDescriptor) -> Read:
+        if not field.is_repeated:
+            return lambda row: None if row[name] is None else _struct(row[name])
+        convert = None if _is_map(field) else from_json(_message_type(field))
+        if convert is None:
+            return itemgetter(name)
+        return lambda row: [convert(item) for item in row[name]]
+
+    def writer(field: FieldDescriptor) -> Write:
+        if _is_map(field):
+            return _put(field, name, dict)
+        convert = to_json(_message_type(field))
+        if not field.is_repeated:
+            return _put(field, name, convert)
+        return _put(field, name, lambda items: [convert(item) for item in items])
+
+    return Codec((column,), reader, writer)
+
+
+def _struct(value: dict[str, Any]) -> Struct:
+    # A constructor would take a key `fields` for the field of that name.
+    struct = Struct()
+    struct.update(value)
+    return struct
 
 
 def computed(*columns: AnyColumn, value: Callable[[Row], Any]) -> Codec:
     """Give a field that callers do not set, out of these columns."""
-
-    def read(row: Row, message: Message, field: str) -> None:
-        setattr(message, field, value(row))
-
-    return Codec(columns, read, None)
+    return Codec(columns, lambda _field: value, None)
 
 
 def elsewhere() -> Codec:
     """Leave a field that callers do not set to whoever adds it from other rows."""
-    return Codec((), lambda _row, _message, _field: None, None)
+    return Codec((), None, None)
+
+
+def _message_type(field: FieldDescriptor) -> Descriptor:
+    if field.message_type is None:
+        raise TypeError(f"{field.full_name} is no message")
+    return field.message_type
+
+
+def _is_map(field: FieldDescriptor) -> bool:
+    return bool(_message_type(field).GetOptions().map_entry)
+
+
+def _in_one(column: AnyColumn, read: Read, convert: Callable[[Any], Any] | None) -> Codec:
+    """Keep a field in one column, where it is null if it is absent."""
+    return Codec((column,), lambda _field: read, lambda field: _put(field, column.name, convert))
+
+
+def _put(field: FieldDescriptor, column: str, convert: Callable[[Any], Any] | None) -> Write:
+    get = attrgetter(field.name)
+
+    def write(message: Any, row: dict[str, Any]) -> None:
+        value = get(message)
+        row[column] = value if convert is None else convert(value)
+
+    def write_if_present(message: Any, row: dict[str, Any]) -> None:
+        if message.HasField(field.name):
+            write(message, row)
+        else:
+            row[column] = None
+
+    return write_if_present if field.has_presence else write

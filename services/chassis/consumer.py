@@ -2,16 +2,18 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import groupby
 
 import structlog
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, exists, select, update
 
 from services.chassis import errors
 from services.chassis.database import Database
 from services.chassis.metrics import Metrics
 from services.chassis.parking import Handler, park, parked_subjects
+from services.chassis.read_ahead import ReadAhead
 from services.chassis.rows import insert_new_rows
 from services.chassis.transaction import Transaction
 from vafa.aio import Suite
@@ -98,8 +100,9 @@ class Consumer:
         cursor = await self._database.upkeep(self._read_cursor)
         request = events_pb2.StreamEventsRequest(parent=self._source, after=cursor)
         stream = self._suite.events(self._service).StreamEvents(request)
+        ahead = ReadAhead(stream)
         try:
-            async for part in stream:
+            while part := await ahead.next(BATCH_EVENTS):
                 first = part.events[0].position if part.events else part.next.position + 1
                 if not cursor.position and first > 1:
                     raise CursorTooOld
@@ -110,6 +113,7 @@ class Consumer:
         finally:
             # Left as it is, the stream would go on and be fed for nobody.
             stream.cancel()
+            await ahead.close()
 
     async def _apply(
         self, cursor: events_pb2.Cursor, epoch: str, events: Sequence[events_pb2.Event]
@@ -132,8 +136,8 @@ class Consumer:
         after = events_pb2.Cursor(epoch=epoch, position=events[-1].position)
 
         def work(transaction: Transaction) -> None:
-            self._move_cursor(transaction, cursor, after)
-            self._handle(transaction, epoch, events)
+            has_parked = self._move_cursor(transaction, cursor, after)
+            self._handle(transaction, epoch, events, has_parked=has_parked)
 
         try:
             await self._database.bulk(work)
@@ -144,22 +148,31 @@ class Consumer:
                 key = (epoch, events[0].position)
                 self._failures[key] = self._failures.get(key, 0) + 1
             raise
-        for event in events:
-            self._failures.pop((epoch, event.position), None)
-            self._metrics.consumer_applied.labels(self._source, self._type_label(event)).inc()
+        if self._failures:
+            for event in events:
+                self._failures.pop((epoch, event.position), None)
+        for label, count in Counter(map(self._type_label, events)).items():
+            self._metrics.consumer_applied.labels(self._source, label).inc(count)
         return after
 
     def _type_label(self, event: events_pb2.Event) -> str:
         return event.type if event.type in self._handlers else "other"
 
     def _handle(
-        self, transaction: Transaction, epoch: str, events: Sequence[events_pb2.Event]
+        self,
+        transaction: Transaction,
+        epoch: str,
+        events: Sequence[events_pb2.Event],
+        *,
+        has_parked: bool,
     ) -> None:
         """Apply the events that have a handler, or park those that cannot be applied."""
         known = [event for event in events if event.type in self._handlers]
         tables = self._database.tables
-        subjects = [event.subject for event in known]
-        stuck = parked_subjects(transaction.connection, tables, self._source, subjects)
+        stuck: set[str] = set()
+        if has_parked:
+            subjects = [event.subject for event in known]
+            stuck = parked_subjects(transaction.connection, tables, self._source, subjects)
         for type_, run in groupby(known, key=lambda event: event.type):
             free: list[events_pb2.Event] = []
             for event in run:
@@ -184,22 +197,33 @@ class Consumer:
 
     def _move_cursor(
         self, transaction: Transaction, old: events_pb2.Cursor, new: events_pb2.Cursor
-    ) -> None:
-        """Move the cursor if it is where this consumer left it; raises CursorMoved."""
+    ) -> bool:
+        """Move the cursor if it is where this consumer left it; raises CursorMoved.
+
+        Returns whether events of the feed may be parked: who parks one moves the cursor too.
+        """
         cursors, connection = self._database.tables.cursors, transaction.connection
         place = {"epoch": new.epoch, "position": new.position, "update_time": transaction.now}
         if not old.epoch:
             row = {"source": self._source, **place}
-            moved = bool(insert_new_rows(connection, cursors, [row], [cursors.c.source]))
-        else:
-            change = update(cursors).where(
+            if not insert_new_rows(connection, cursors, [row], [cursors.c.source]):
+                raise CursorMoved
+            return True
+        parked = self._database.tables.parked_events
+        change = (
+            update(cursors)
+            .where(
                 cursors.c.source == self._source,
                 cursors.c.epoch == old.epoch,
                 cursors.c.position == old.position,
             )
-            moved = connection.execute(change.values(place)).rowcount == 1
-        if not moved:
+            .values(place)
+            .returning(exists().where(parked.c.source == self._source))
+        )
+        has_parked = connection.execute(change).scalar_one_or_none()
+        if has_parked is None:
             raise CursorMoved
+        return has_parked
 
     async def _begin_anew(self) -> None:
         """Note the place, rebuild from lists, and go on from the noted place."""

@@ -1,4 +1,4 @@
-"""The doors to the database: read, get, snapshot, write, bulk. There is no other.
+"""The doors to the database: read, get, snapshot, write, batch, bulk. There is no other.
 
 Calls are asynchronous at the edge; the work is plain functions over a connection, run on
 lanes of threads, each thread with a connection of its own.
@@ -6,81 +6,51 @@ lanes of threads, each thread with a connection of its own.
 
 import asyncio
 import functools
+import sys
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import psycopg
 import structlog
 from google.protobuf.message import Message
-from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, func, select
-from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy import Connection, select
 
 from services.chassis import errors
+from services.chassis.batch import (
+    Answer,
+    Asked,
+    BatchCommand,
+    Groups,
+    Outcome,
+    answered,
+    run_group,
+)
 from services.chassis.call import Call
+from services.chassis.coalescing import Coalescer
+from services.chassis.engines import make_engine, sent_with_begin
+from services.chassis.fairness import Kind
+from services.chassis.idempotency import claim, store_claimed
+from services.chassis.lanes import Lane
 from services.chassis.metrics import Metrics
+from services.chassis.repeating import again
 from services.chassis.resource import Resource
 from services.chassis.schema import ChassisTables
 from services.chassis.settings import ServiceSettings
-from services.chassis.steps import get
-from services.chassis.transaction import RunAgain, Transaction
-from services.chassis.withholding import without_secrets
+from services.chassis.steps import find_many
+from services.chassis.transaction import Transaction
+from services.chassis.writes import finish
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
+Q = TypeVar("Q")
 log = structlog.get_logger()
 
-# The same command may succeed when it is run again: serialization failure, deadlock, lock not
-# available, statement cancelled, the server going away; and, once somebody has seen to it: no
-# room on the disk or in the memory, no more connections, a database that may only be read.
-TRANSIENT_SQLSTATES = frozenset(
-    {"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03"}
-    | {"53100", "53200", "53300", "58030", "25006"}
-)
-TRANSIENT_SQLITE = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")
-SQLITE_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON")
-ATTEMPTS = 3
-
-
-class Lane:
-    """Threads for one kind of work, and a bounded queue before them."""
-
-    def __init__(self, name: str, threads: int, waiting_limit: int, metrics: Metrics) -> None:
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._threads = threads
-        self._limit = threads + waiting_limit
-        self._present = 0
-        self._size, self._in_use, self._waiting, self._wait = metrics.lane(name)
-        self._size.set(threads)
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """Run the work on a thread of the lane; raises Overloaded if too much waits already."""
-        if self._present >= self._limit:
-            raise errors.Overloaded("too many calls wait", retry_delay_seconds=0.5)
-        self._count(1)
-        asked = time.monotonic()
-
-        def timed() -> T:
-            self._wait.observe(time.monotonic() - asked)
-            return work()
-
-        future = self._executor.submit(timed)
-        loop = asyncio.get_running_loop()
-        # Counted when the work ends, which is later than a caller who gives up.
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._count, -1))
-        return await asyncio.wrap_future(future)
-
-    def _count(self, change: int) -> None:
-        self._present += change
-        self._in_use.set(min(self._present, self._threads))
-        self._waiting.set(max(0, self._present - self._threads))
-
-    def close(self) -> None:
-        """End the threads once their work is done."""
-        self._executor.shutdown(wait=True)
+BOUND_TIME = """
+SELECT set_config('lock_timeout', %(lock)s, true),
+    set_config('statement_timeout', %(statement)s, true),
+    set_config('idle_in_transaction_session_timeout', %(idle)s, true)
+"""
 
 
 @dataclass(frozen=True)
@@ -101,47 +71,31 @@ class Database:
         self._store: Store | None = None
         self.is_sqlite = settings.database_url.startswith("sqlite")
         writers = 1 if self.is_sqlite else settings.writer_connections
-        waiting = settings.waiting_calls
+        # Our own work is never refused: there is only so much of it.
+        waiting = {
+            Kind.INTERACTIVE: settings.waiting_calls,
+            Kind.BATCH: settings.waiting_batches,
+            Kind.CONSUMER: sys.maxsize,
+        }
+
+        def lane(name: str, threads: int) -> Lane:
+            return Lane(name, threads, waiting, metrics)
+
         self._lanes = {
-            "read": Lane("read", settings.reader_connections, waiting, metrics),
-            "report": Lane("report", 1, waiting, metrics),
-            "write": Lane("write", writers, waiting, metrics),
+            "read": lane("read", settings.reader_connections),
+            "report": lane("report", 1),
+            "write": lane("write", writers),
         }
         # SQLite has one writer: who writes waits here, and not in its busy handler.
         self._lanes |= {
             # Upkeep numbers events; it never waits behind bulk.
-            name: self._lanes["write"] if self.is_sqlite else Lane(name, 1, waiting, metrics)
+            name: self._lanes["write"] if self.is_sqlite else lane(name, 1)
             for name in ("bulk", "upkeep")
         }
-        self._reader = self._engine(settings.reader_connections + 2, "BEGIN")
-        self._writer = self._engine(writers + 2, "BEGIN IMMEDIATE")
-
-    def _engine(self, size: int, sqlite_begin: str) -> Engine:
-        settings = self._settings
-        arguments: dict[str, Any] = {}
-        if not self.is_sqlite:
-            arguments["prepare_threshold"] = settings.prepare_threshold or None
-            arguments["connect_timeout"] = 3
-            if settings.startup_options:
-                milliseconds = round(settings.statement_timeout_seconds * 1000)
-                options = f"-c TimeZone=UTC -c statement_timeout={milliseconds}"
-                arguments["options"] = options
-        engine = create_engine(
-            settings.database_url,
-            connect_args=arguments,
-            poolclass=QueuePool,
-            pool_size=size,
-            max_overflow=0,
-            pool_timeout=2,
-            # Errors are logged, and parameters are personal data.
-            hide_parameters=True,
-            # A connection that the server dropped is found when it is used; see _transact.
-            pool_recycle=1800,
-        )
-        event.listen(engine, "handle_error", _withhold_detail)
-        if self.is_sqlite:
-            prepare_sqlite(engine, sqlite_begin, SQLITE_PRAGMAS)
-        return engine
+        self._reads: dict[Resource[Any], Coalescer[Any]] = {}
+        self._groups: dict[BatchCommand[Any, Any, Any], Groups[Any, Any]] = {}
+        self._reader = make_engine(settings, settings.reader_connections + 2, "BEGIN")
+        self._writer = make_engine(settings, writers + 2, "BEGIN IMMEDIATE")
 
     @property
     def store(self) -> Store:
@@ -170,8 +124,19 @@ class Database:
         return await self._lanes["read"].run(functools.partial(self._autocommit, work))
 
     async def get(self, resource: Resource[M], name: str) -> M:
-        """Return a live resource by its name; raises ResourceNotFound."""
-        return await self.read(lambda c: resource.to_message(get(c, resource, name)))
+        """Return a live resource by its name, shared with others who ask for it at the same
+        moment: it must not be changed. Raises ResourceNotFound.
+        """
+        resource.key_of(name)
+        reads = self._reads.get(resource)
+        if reads is None:
+
+            async def read(names: Sequence[str]) -> Mapping[str, M]:
+                return await self.read(lambda c: find_many(c, resource, names))
+
+            reads = self._reads[resource] = Coalescer(read)
+        message: M = await reads.get(name)
+        return message
 
     async def snapshot(self, work: Callable[[Connection], T]) -> T:
         """Run reads that all see one state of the database."""
@@ -190,15 +155,40 @@ class Database:
         that does not help.
         """
         commit = functools.partial(self._command, call, work)
-        answer, was_stored = await self._lanes["write"].run(commit)
-        if was_stored:
-            call.replayed = True
+        kind = Kind.BATCH if call.method.is_batch else Kind.INTERACTIVE
+        answer = await self._lanes["write"].run(commit, kind, call.principal.subject)
+        return self._told_to(call, answer)
+
+    async def batch(self, call: Call, command: BatchCommand[Q, Any, M], request: Q) -> M:
+        """Run a hot command in a group with others of its kind that came meanwhile.
+
+        What `write` promises holds of it too.
+        """
+        groups = self._groups.get(command)
+        if groups is None:
+            run = functools.partial(self._run_group, command)
+            groups = self._groups[command] = Groups(run, self._settings.waiting_calls)
+        answer: Answer[M] = await groups.ask(call, request)
+        return self._told_to(call, answer)
+
+    def _told_to(self, call: Call, answer: Answer[M]) -> M:
+        call.serialized = answer.serialized
+        call.replayed = answer.replayed
+        if answer.replayed:
             self._metrics.idempotency_hits.inc()
-        return answer
+        return answer.message
+
+    async def _run_group(
+        self, command: BatchCommand[Q, Any, M], group: Sequence[Asked[Q, M]]
+    ) -> Sequence[Outcome]:
+        self._metrics.group_commands.labels(command.name).observe(len(group))
+        commit = functools.partial(self._group, command, group)
+        return await self._lanes["write"].run(commit)
 
     async def bulk(self, work: Callable[[Transaction], T]) -> T:
         """Run one chunk of long work in one transaction, apart from the calls that wait."""
-        return await self._lanes["bulk"].run(functools.partial(self._transact, work, None))
+        run = functools.partial(self._transact, work, None)
+        return await self._lanes["bulk"].run(run, Kind.CONSUMER)
 
     async def upkeep(self, work: Callable[[Connection], T]) -> T:
         """Run the chassis's own work in one transaction."""
@@ -206,14 +196,16 @@ class Database:
         def run(transaction: Transaction) -> T:
             return work(transaction.connection)
 
-        return await self._lanes["upkeep"].run(functools.partial(self._transact, run, None))
+        return await self._lanes["upkeep"].run(
+            functools.partial(self._transact, run, None), Kind.CONSUMER
+        )
 
     def _autocommit(self, work: Callable[[Connection], T]) -> T:
         def once() -> T:
             with self._reader.connect() as connection:
                 return work(connection.execution_options(isolation_level="AUTOCOMMIT"))
 
-        return _again(once, time.monotonic() + self._settings.statement_timeout_seconds)
+        return again(once, time.monotonic() + self._settings.statement_timeout_seconds)
 
     def _repeatable(self, work: Callable[[Connection], T]) -> T:
         def once() -> T:
@@ -225,24 +217,25 @@ class Database:
                 with connection.begin():
                     return work(connection)
 
-        return _again(once, time.monotonic() + self._settings.statement_timeout_seconds)
+        return again(once, time.monotonic() + self._settings.statement_timeout_seconds)
 
-    def _command(self, call: Call, work: Callable[[Transaction], M]) -> tuple[M, bool]:
+    def _command(self, call: Call, work: Callable[[Transaction], M]) -> Answer[M]:
         # A commit whose confirmation was lost may have happened: then its answer stands under
         # the request_id, and only here is it whole.
-        given: dict[bytes, M] = {}
+        given: dict[bytes, Answer[M]] = {}
+        table = self.tables.idempotency
 
-        def answer(transaction: Transaction) -> tuple[M, bool]:
-            stored = transaction.claim(call)
+        def answer(transaction: Transaction) -> Answer[M]:
+            stored = claim(transaction.connection, table, call, transaction.now)
             if stored is None:
-                response = work(transaction)
-                to_store = without_secrets(response).SerializeToString()
-                transaction.store_answer(call, to_store)
-                given[to_store] = response
-                return response, False
+                whole, to_store = answered(work(transaction))
+                store_claimed(transaction.connection, table, call, to_store)
+                given[to_store] = whole
+                return whole
             if stored in given:
-                return given[stored], False
-            return call.method.response_class.FromString(stored), True  # type: ignore[return-value]
+                return given[stored]
+            response: Any = call.method.response_class.FromString(stored)
+            return Answer(response, stored, replayed=True)
 
         return self._transact(answer, call)
 
@@ -251,97 +244,69 @@ class Database:
 
         def once() -> T:
             with self._writer.connect() as connection, connection.begin():
-                if not self.is_sqlite:
-                    self._bound_time(connection, call)
+                self._bound_time(connection, call.remaining_seconds() if call else limit)
                 transaction = Transaction(connection, self.tables, call)
                 result = work(transaction)
-                numbered = transaction.finish(number_events_now=self.is_sqlite)
-            self._metrics.outbox_published.inc(numbered)
-            # From this thread, since whoever asked may have given up meanwhile.
-            if transaction.has_events:
-                transaction.after_commit.append(self._told)
+                told, numbered = finish(
+                    connection, self.tables, [transaction], number_events_now=self.is_sqlite
+                )
+            self._committed(told, numbered)
             for act in transaction.after_commit:
                 self._loop.call_soon_threadsafe(act)
             return result
 
-        return _again(once, call.ends_at if call else time.monotonic() + limit)
+        return again(once, call.ends_at if call else time.monotonic() + limit)
 
-    def _bound_time(self, connection: Connection, call: Call | None) -> None:
+    def _group(
+        self, command: BatchCommand[Q, Any, M], group: Sequence[Asked[Q, M]]
+    ) -> list[Outcome]:
+        """Run a group; one that the database refuses is run in halves, until the one command
+        that it is about fails alone.
+        """
+        ends_at = max(asked.call.ends_at for asked in group)
+
+        def once() -> list[Outcome]:
+            with self._writer.connect() as connection, connection.begin():
+                self._bound_time(connection, ends_at - time.monotonic())
+                outcomes, told, numbered = run_group(
+                    connection, self.tables, command, group, number_events_now=self.is_sqlite
+                )
+            self._committed(told, numbered)
+            return outcomes
+
+        try:
+            return again(once, ends_at)
+        except errors.Unavailable as refusal:
+            return [refusal] * len(group)
+        except Exception as error:
+            if len(group) == 1:
+                return [error]
+            if not isinstance(error, errors.Refusal):
+                log.exception("group_failed", command=command.name, commands=len(group))
+            middle = len(group) // 2
+            return [
+                *self._group(command, group[:middle]),
+                *self._group(command, group[middle:]),
+            ]
+
+    def _committed(self, told: int, numbered: int) -> None:
+        # From this thread, since whoever asked may have given up meanwhile.
+        if told:
+            self._metrics.outbox_published.inc(numbered)
+            self._loop.call_soon_threadsafe(self._told)
+
+    def _bound_time(self, connection: Connection, remaining_seconds: float) -> None:
         """Let no transaction wait or idle for long, so that a frozen replica frees the others."""
+        if self.is_sqlite:
+            return
         settings = self._settings
-        statement_seconds = settings.statement_timeout_seconds
-        if call is not None:
-            statement_seconds = max(0.001, min(statement_seconds, call.remaining_seconds()))
+        statement_seconds = min(settings.statement_timeout_seconds, remaining_seconds)
+        statement_seconds = max(0.001, statement_seconds)
         bounds = {
-            "lock_timeout": settings.lock_timeout_seconds,
-            "statement_timeout": statement_seconds,
-            "idle_in_transaction_session_timeout": max(1.0, 2 * settings.lock_timeout_seconds),
+            "lock": settings.lock_timeout_seconds,
+            "statement": statement_seconds,
+            "idle": max(1.0, 2 * settings.lock_timeout_seconds),
         }
         milliseconds = {name: str(round(value * 1000)) for name, value in bounds.items()}
-        connection.execute(
-            select(*(func.set_config(name, value, True) for name, value in milliseconds.items()))
-        )
-
-
-def prepare_sqlite(engine: Engine, begin: str, pragmas: Sequence[str]) -> None:
-    """Take transactions out of the driver's hands: it begins too late to be safe."""
-
-    @event.listens_for(engine, "connect")
-    def on_connect(connection: Any, _record: object) -> None:
-        connection.isolation_level = None
-        for pragma in pragmas:
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def on_begin(connection: Connection) -> None:
-        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-            connection.exec_driver_sql(begin)
-
-
-def _withhold_detail(context: ExceptionContext) -> None:
-    """Take out of an error what PostgreSQL quotes of the rows; errors are logged."""
-    error, wrapped = context.original_exception, context.sqlalchemy_exception
-    if isinstance(error, psycopg.Error) and error.diag.message_detail and wrapped:
-        error.args = wrapped.args = (error.diag.message_primary,)
-
-
-def _is_transient(error: DBAPIError) -> bool:
-    """Whether the same work may succeed if it is run again.
-
-    A connection lost during the commit counts too: what was committed is found by its
-    request_id when the command runs again.
-    """
-    if error.connection_invalidated or getattr(error.orig, "sqlstate", None) in TRANSIENT_SQLSTATES:
-        return True
-    if isinstance(error.orig, psycopg.OperationalError) and error.orig.sqlstate is None:
-        # Not the server's word: the connection itself failed, be it while rolling back.
-        return True
-    if getattr(error.orig, "sqlite_errorname", "").startswith(TRANSIENT_SQLITE):
-        return True
-    text = str(error.orig)
-    return isinstance(error, OperationalError) and (
-        "database is locked" in text or "connection" in text or "timeout" in text
-    )
-
-
-def _kind(error: DBAPIError | RunAgain) -> str:
-    """Return what happened as the database names it, such as SQLITE_FULL or 40001."""
-    orig = getattr(error, "orig", None)
-    told = getattr(orig, "sqlstate", None) or getattr(orig, "sqlite_errorname", None)
-    return str(told or type(error).__name__)
-
-
-def _again(once: Callable[[], T], ends_at: float) -> T:
-    """Run once, and again after a failure that will pass, until the deadline at most."""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return once()
-        except (DBAPIError, RunAgain) as error:
-            if isinstance(error, DBAPIError) and not _is_transient(error):
-                raise
-            log.warning("database_transient", attempt=attempt, kind=_kind(error))
-            if attempt == ATTEMPTS or time.monotonic() >= ends_at:
-                text = "the database could not be reached in time; repeat with the same request_id"
-                raise errors.Unavailable(text, retry_delay_seconds=1) from error
-            time.sleep(0.02 * attempt)
-    raise AssertionError
+        with sent_with_begin(connection):
+            connection.exec_driver_sql(BOUND_TIME, milliseconds)

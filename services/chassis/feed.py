@@ -1,6 +1,7 @@
 """The feed of a service: numbering after commits, and the EventService that serves it."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -8,26 +9,34 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, true
 
 from services.chassis import errors
 from services.chassis.call import Call
 from services.chassis.database import Database
 from services.chassis.metrics import Metrics
 from services.chassis.parking import Parking
+from services.chassis.recent import Page, Recent, read_event, set_places
 from services.chassis.schema import ChassisTables
-from services.chassis.sequencer import number_events, prune_events, prune_idempotency
+from services.chassis.sequencer import (
+    NUMBERED_EVENTS,
+    number_committed,
+    prune_events,
+    prune_idempotency,
+)
 from services.chassis.settings import ServiceSettings
 from vafa.events.v1 import events_pb2
 
 DEFAULT_SIZE = 100
 LARGEST_SIZE = 1000
 STREAM_SIZE = 100
-# An idle stream looks this often for events that another replica numbered, and says so
-# this often that it lives.
+# From one numbering to the next: what is committed meanwhile is numbered together.
+PAUSE_SECONDS = 0.02
+# How soon to look again while another replica numbers, whose commits nobody tells of here.
+FOREIGN_SECONDS = 0.05
+# An idle stream looks this often for events that nobody told of, and says this often that it
+# lives.
 LOOK_SECONDS = 0.5
-# How soon to try again when another replica numbers.
-BUSY_SECONDS = 0.02
 IDLE_SECONDS = 15
 PRUNE_SECONDS = 600
 log = structlog.get_logger()
@@ -42,6 +51,7 @@ class Feed:
         self._metrics = metrics
         self._committed = asyncio.Event()
         self._advanced = asyncio.Event()
+        self.recent = Recent()
         self.is_closed = False
 
     def close(self) -> None:
@@ -62,25 +72,43 @@ class Feed:
         return self._advanced
 
     async def run(self) -> None:
-        """Number the events of PostgreSQL, after each commit and, for those of a replica that
-        died, now and then; wake the followers.
+        """Number the events of PostgreSQL and wake the followers: after each commit, at most
+        once in PAUSE_SECONDS; and, for those of other replicas, now and then.
         """
-        tables = self._database.tables
+        longest = look_seconds = self._settings.sequence_interval_seconds
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.sequence_interval_seconds):
+                async with asyncio.timeout(look_seconds):
                     await self._committed.wait()
             self._committed.clear()
             try:
-                while numbered := await self._database.upkeep(lambda c: number_events(c, tables)):
-                    self._metrics.outbox_published.inc(numbered)
-                    self._wake()
-                if numbered is None:
-                    await asyncio.sleep(BUSY_SECONDS)
-                    self._committed.set()
+                is_foreign = await self._number()
             except errors.Refusal as refusal:
                 log.warning("sequencer_waits", reason=refusal.reason)
                 await asyncio.sleep(0.5)
+            else:
+                look_seconds = min(FOREIGN_SECONDS if is_foreign else 2 * look_seconds, longest)
+
+    async def _number(self) -> bool:
+        """Number once; return whether it was another replica that moved the feed."""
+        tables = self._database.tables
+        numbered = await self._database.upkeep(lambda c: number_committed(c, tables))
+        if numbered is None:
+            # Another replica numbers, and may not have seen what was committed here.
+            self._committed.set()
+            await asyncio.sleep(PAUSE_SECONDS)
+            return False
+        count = len(numbered.events)
+        has_moved = self.recent.note(numbered)
+        if has_moved:
+            self._wake()
+        if count:
+            self._metrics.outbox_published.inc(count)
+            if count == NUMBERED_EVENTS:
+                self._committed.set()
+            else:
+                await asyncio.sleep(PAUSE_SECONDS)
+        return has_moved and not count
 
     def _wake(self) -> None:
         advanced, self._advanced = self._advanced, asyncio.Event()
@@ -143,23 +171,25 @@ class EventServicer:
         """Answer a page of the feed."""
         self._require_own(request.parent)
         size = min(request.page_size or DEFAULT_SIZE, LARGEST_SIZE)
-        return await self._page(request.after, size)
+        return await self._page(events_pb2.ListEventsResponse, request.after, size)
 
     async def StreamEvents(
         self, request: events_pb2.StreamEventsRequest, _call: Call
     ) -> AsyncIterator[events_pb2.StreamEventsResponse]:
         """Send the feed, and what comes to it."""
         self._require_own(request.parent)
-        after, said_at = request.after, 0.0
+        after, said_at = request.after, -math.inf
+        page: events_pb2.StreamEventsResponse | None = None
         while True:
             news = self._feed.news()
-            page = await self._page(after, STREAM_SIZE)
+            # The first is read, since only the database knows whether the cursor is good.
+            page = self._feed.recent.page(after, STREAM_SIZE) if page else None
+            if page is None:
+                page = await self._page(events_pb2.StreamEventsResponse, after, STREAM_SIZE)
             after = page.next
             if page.events or time.monotonic() - said_at > IDLE_SECONDS:
                 said_at = time.monotonic()
-                yield events_pb2.StreamEventsResponse(
-                    events=page.events, next=page.next, head=page.head
-                )
+                yield page
             if self._feed.is_closed:
                 raise errors.Unavailable("the service stops; follow again from the cursor")
             if not page.events:
@@ -167,40 +197,40 @@ class EventServicer:
                     async with asyncio.timeout(LOOK_SECONDS):
                         await news.wait()
 
-    async def _page(self, after: events_pb2.Cursor, size: int) -> events_pb2.ListEventsResponse:
-        return await self._database.read(lambda c: self._read(c, after, size))
+    async def _page(self, kind: type[Page], after: events_pb2.Cursor, size: int) -> Page:
+        return await self._database.read(lambda c: self._read(c, kind, after, size))
 
     def _read(
-        self, connection: Connection, after: events_pb2.Cursor, size: int
-    ) -> events_pb2.ListEventsResponse:
+        self, connection: Connection, kind: type[Page], after: events_pb2.Cursor, size: int
+    ) -> Page:
         outbox, store = self._database.tables.outbox, self._database.tables.store
-        query = (
+        found = (
             select(outbox.c.position, outbox.c.payload)
             .where(outbox.c.position > after.position)
             .order_by(outbox.c.position)
             .limit(size)
+            .subquery()
+        )
+        # One statement, and so one view of both: a pruning is seen, and no gap goes unsaid.
+        query = (
+            select(store.c.epoch, store.c.head_position, store.c.pruned_position, found)
+            .select_from(store.outerjoin(found, true()))
+            .order_by(found.c.position)
         )
         rows = connection.execute(query).all()
-        # Read after the events: a pruning in between is then seen, and no gap goes unsaid.
-        identity = connection.execute(select(store)).one()
-        foreign = after.epoch != identity.epoch and (after.epoch or after.position)
-        pruned = after.position and after.position < identity.pruned_position
-        if foreign or pruned or after.position > identity.head_position:
+        epoch, head_position, pruned_position = rows[0][:3]
+        foreign = after.epoch != epoch and (after.epoch or after.position)
+        pruned = after.position and after.position < pruned_position
+        if foreign or pruned or after.position > head_position:
             raise errors.CursorExpired(
                 "the cursor is of another epoch or of events that are no longer kept",
-                epoch=identity.epoch,
-                oldest_position=identity.pruned_position + 1,
+                epoch=epoch,
+                oldest_position=pruned_position + 1,
             )
-        response = events_pb2.ListEventsResponse()
-        last = max(after.position, identity.pruned_position)
-        for row in rows:
-            event = response.events.add()
-            event.ParseFromString(row.payload)
-            event.position = last = row.position
-        response.next.epoch = response.head.epoch = identity.epoch
-        response.next.position = last
-        response.head.position = max(identity.head_position, last)
-        return response
+        events = [read_event(row.position, row.payload) for row in rows if row.position]
+        page = kind(events=events)
+        set_places(page, epoch, max(after.position, pruned_position), head_position)
+        return page
 
     async def ListParkedEvents(
         self, request: events_pb2.ListParkedEventsRequest, _call: Call

@@ -1,7 +1,7 @@
 """Filters as conditions of SQL."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from sqlalchemy import (
@@ -35,9 +35,13 @@ from services.chassis.filters import (
 
 @dataclass(frozen=True)
 class Scalar:
-    """A column of the row itself. Text has the collation "C"; null is a field that is not set."""
+    """A column of the row itself. Text has the collation "C"; null is a field that is not set.
+
+    `beside` holds of every row: it names the columns that come first in the index to search.
+    """
 
     column: ColumnElement[Any]
+    beside: ColumnElement[bool] = field(default_factory=true)
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def _leaf(leaf: Comparison | Presence, binding: Binding, *, negated: bool) -> Co
     if isinstance(binding, Scalar):
         if is_map:
             raise TypeError(f"{leaf.field.path} is bound to one column")
-        holds = _holds(leaf, binding.column)
+        holds = and_(binding.beside, _holds(leaf, binding.column))
         return not_(holds) if negated else holds
     conditions: list[ColumnElement[bool]] = []
     if is_map:

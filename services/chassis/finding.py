@@ -22,12 +22,14 @@ class Index:
     """Rows drawn from a message, by which it is found: `rows(message)` without the owner's ids.
 
     `taken(owner, row)` is the refusal when a row's key belongs to another resource; without
-    it the rows of several owners may be alike.
+    it the rows of several owners may be alike. `carried` are columns of the owner that stand in
+    each row too, by which lists are ordered; see leading.py.
     """
 
     table: Table
     rows: Callable[[Any], list[Row]]
     taken: Callable[[str, Row], Refusal] | None = None
+    carried: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

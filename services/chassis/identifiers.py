@@ -1,6 +1,5 @@
 """Ids and resource names."""
 
-import base64
 import re
 import uuid
 from collections.abc import Sequence
@@ -8,6 +7,11 @@ from collections.abc import Sequence
 import uuid_utils
 
 WILDCARD = "-"
+DIGITS = "0123456789abcdefghijklmnopqrstuv"
+# A uid and two bits of nothing are 13 times ten bits, each two digits.
+PAIRS = [first + second for first in DIGITS for second in DIGITS]
+SHIFTS = range(120, -1, -10)
+ID_OF_UID = re.compile(f"[{DIGITS}]{{25}}[048cgkos]")
 
 
 def new_uid() -> uuid.UUID:
@@ -15,14 +19,22 @@ def new_uid() -> uuid.UUID:
     return uuid.UUID(int=uuid_utils.uuid7().int)
 
 
+def new_request_id() -> str:
+    """Return a new UUIDv7 as text."""
+    return str(uuid_utils.uuid7())
+
+
 def id_of(uid: uuid.UUID) -> str:
     """Return a uid as a resource id: 26 characters of `0-9a-v` that sort as the uid does."""
-    return base64.b32hexencode(uid.bytes).decode().rstrip("=").lower()
+    bits = uid.int << 2
+    return "".join([PAIRS[bits >> shift & 0x3FF] for shift in SHIFTS])
 
 
 def uid_of(id_: str) -> uuid.UUID:
-    """Return the uid that id_of made an id of."""
-    return uuid.UUID(bytes=base64.b32hexdecode(id_.upper() + "=" * (-len(id_) % 8)))
+    """Return the uid that id_of made an id of; raises ValueError for another text."""
+    if not ID_OF_UID.fullmatch(id_):
+        raise ValueError(f"{id_!r} is not the id of a uid")
+    return uuid.UUID(int=int(id_, 32) >> 2)
 
 
 class Pattern:

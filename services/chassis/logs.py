@@ -3,10 +3,12 @@
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 from google.protobuf.message import Message
+
+from services.chassis.lines import Lines
 
 
 def redacted(message: Message) -> Message:
@@ -46,8 +48,12 @@ def _tells_no_header(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith("Invalid encoding on ")
 
 
-def configure_logs(service: str, level: str) -> None:
-    """Write the logs of this process as JSON lines, those of libraries among them."""
+def configure_logs(service: str, level: str) -> Lines:
+    """Write the logs of this process as JSON lines, those of libraries among them.
+
+    Returns where they go, to be flushed at the end.
+    """
+    lines = Lines(sys.stdout.buffer)
 
     def add_process(
         _logger: object, _name: str, fields: MutableMapping[str, Any]
@@ -68,10 +74,10 @@ def configure_logs(service: str, level: str) -> None:
     structlog.configure(
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, lines)),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(lines)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -80,3 +86,4 @@ def configure_logs(service: str, level: str) -> None:
     )
     handler.addFilter(_tells_no_header)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    return lines

@@ -11,7 +11,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, create_engine, func, select
 from sqlalchemy.pool import NullPool
 
-from services.chassis.database import Database, prepare_sqlite
+from services.chassis.database import Database
+from services.chassis.engines import prepare_sqlite
 
 # Any number will do as long as every migrator of a database takes the same.
 LOCK_KEY = 0x76616662

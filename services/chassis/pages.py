@@ -13,9 +13,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Column, ColumnElement, Connection, Select, and_, literal, or_, tuple_
 
 from services.chassis import errors
+from services.chassis.engines import planned_anew
 from services.chassis.filter_sql import to_sql
-from services.chassis.filters import FilterSyntaxError, parse
+from services.chassis.filters import Expression, FilterSyntaxError, parse
 from services.chassis.identifiers import WILDCARD
+from services.chassis.leading import leader
 from services.chassis.resource import Resource
 from services.chassis.rows import Row
 
@@ -78,10 +80,16 @@ def page(
             select = select.where(resource.table.c[key] == id_)
     if resource.soft_delete and not query.show_deleted:
         select = select.where(resource.table.c.delete_time.is_(None))
-    condition = filter_condition(resource, query.filter)
-    if condition is not None:
-        select = select.where(condition)
+    expression = _parsed(resource, query.filter)
     order = _order(resource, query.order_by)
+    lead = leader(expression, resource.bindings, [column for column, _ in order])
+    if lead is not None:
+        select, expression = lead.join(select), lead.rest
+        order = [(lead.table.c[column.name], falls) for column, falls in order]
+    if query.filter:
+        select = planned_anew(select)
+    if expression is not None:
+        select = select.where(to_sql(expression, resource.bindings))
     cursor = Cursor(token_key, (resource.type_name, *_bound(query)))
     if query.page_token:
         types = [column.type.python_type for column, _ in order]
@@ -140,13 +148,17 @@ def filter_condition(resource: Resource[Any], text: str) -> ColumnElement[bool] 
 
     Raises FilterInvalid.
     """
+    expression = _parsed(resource, text)
+    return None if expression is None else to_sql(expression, resource.bindings)
+
+
+def _parsed(resource: Resource[Any], text: str) -> Expression | None:
     try:
-        expression = parse(text, resource.filter_fields)
+        return parse(text, resource.filter_fields)
     except FilterSyntaxError as error:
         problem = f"at character {error.position}: {error.problem}"
         violations = [("filter", problem)]
         raise errors.FilterInvalid(f"the filter, {problem}", violations=violations) from error
-    return None if expression is None else to_sql(expression, resource.bindings)
 
 
 def _order(resource: Resource[Any], text: str) -> list[tuple[Column[Any], bool]]:

@@ -45,6 +45,11 @@ class Method:
         return f"/{self.service}/{self.name}"
 
     @cached_property
+    def is_batch(self) -> bool:
+        """Whether it does many things in one call, as BatchCreateContacts does."""
+        return self.name.startswith("Batch")
+
+    @cached_property
     def request_class(self) -> type[Message]:
         """The class of its request."""
         return GetMessageClass(self.descriptor.input_type)

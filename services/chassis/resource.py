@@ -1,6 +1,6 @@
 """Declared resources: a message of the contract, and the table that holds it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -63,6 +63,7 @@ class Resource(Generic[M]):
         self.plural = snake(option.plural)
         self.plural_name = option.plural[0].upper() + option.plural[1:]
         self.keys = key_columns(self.pattern)
+        self.key_columns = [table.c[key] for key in self.keys]
         self.soft_delete = "delete_time" in table.c
         self.versioned = "version" in table.c
         self.indexes = tuple(indexes)
@@ -70,14 +71,24 @@ class Resource(Generic[M]):
         filters = dict(filters or {})
         if labels is not None:
             columns = {**columns, "labels": codecs.json(table.c.labels)}
-            self.indexes = (Index(labels, label_rows), *self.indexes)
+            carried = tuple(name for name in orders if name in labels.c)
+            self.indexes = (Index(labels, label_rows, carried=carried), *self.indexes)
             filters["labels.*"] = Filterable(related(table, labels, "value", "key"))
         self.codecs = self._all_codecs(descriptor, columns)
         self.settable = tuple(
             name
             for name, codec in self.codecs.items()
-            if codec.write and not SET_BY_SERVICE & _behaviors(descriptor.fields_by_name[name])
+            if codec.writer and not SET_BY_SERVICE & _behaviors(descriptor.fields_by_name[name])
         )
+        fields = descriptor.fields_by_name
+        self._readers = [
+            (name, codec.reader(fields[name]))
+            for name, codec in self.codecs.items()
+            if codec.reader
+        ]
+        writers = [(name, self.codecs[name].writer) for name in self.settable]
+        self._writers = [writer(fields[name]) for name, writer in writers if writer is not None]
+        self._not_settable = [name for name in self.codecs if name not in self.settable]
         immutable = BEHAVIOR.Value("IMMUTABLE")
         self.immutable = frozenset(
             name
@@ -130,24 +141,36 @@ class Resource(Generic[M]):
 
     def to_message(self, row: Row) -> M:
         """Return the message of a row."""
-        message = self.message()
-        for name, codec in self.codecs.items():
-            codec.read(row, message, name)
-        return message
+        return self.message(**{name: read(row) for name, read in self._readers})
 
-    def own_copy(self, message: M) -> M:
-        """Return the message with nothing in it but what callers set."""
+    def index_rows(self, index: Index, row: Row, message: Message) -> list[dict[str, Any]]:
+        """Return the rows of an index for a message that has this row."""
+        owner = {name: row[name] for name in (*self.keys, *index.carried)}
+        return [owner | dict(found) for found in index.rows(message)]
+
+    def own_copy(self, message: M, fields: Collection[str] | None = None) -> M:
+        """Return the message with nothing in it but these fields; without them, with nothing
+        but what callers set.
+        """
         own = self.message()
-        for name in self.settable:
-            copy_field(message, own, name)
+        own.CopyFrom(message)
+        for name in self._not_settable if fields is None else self.codecs.keys() - fields:
+            own.ClearField(name)
+        own.DiscardUnknownFields()
         return own
 
     def to_row(self, message: M) -> dict[str, Any]:
         """Return the columns that callers set."""
         row: dict[str, Any] = {}
-        for name in self.settable:
-            row |= self.codecs[name].write(message, name)  # type: ignore[misc]
+        for write in self._writers:
+            write(message, row)
         return row
+
+    def changed(self, old: M, new: M) -> list[str]:
+        """Return the fields that callers set and that are not the same in both."""
+        if new == old:
+            return []
+        return [name for name in self.settable if value_of(new, name) != value_of(old, name)]
 
 
 def etag_of(row: Row) -> str:
@@ -155,35 +178,11 @@ def etag_of(row: Row) -> str:
     return f'"{row["version"]}"'
 
 
-def copy_field(source: Message, target: Message, name: str) -> None:
-    """Set a field of the target as it is in the source; the target's is empty."""
-    field = source.DESCRIPTOR.fields_by_name[name]
-    value = getattr(source, name)
-    if _is_map(field):
-        getattr(target, name).update(value)
-    elif field.is_repeated:
-        getattr(target, name).extend(value)
-    elif field.has_presence and not source.HasField(name):
-        return
-    elif field.message_type is None:
-        setattr(target, name, value)
-    else:
-        getattr(target, name).CopyFrom(value)
-
-
 def value_of(message: Message, name: str) -> Any:
     """Return a field in a form that can be compared; None for an absent one."""
     field = message.DESCRIPTOR.fields_by_name[name]
-    value = getattr(message, name)
-    if _is_map(field):
-        return dict(value)
-    if field.is_repeated:
-        return list(value)
-    return None if field.has_presence and not message.HasField(name) else value
-
-
-def _is_map(field: Any) -> bool:
-    return bool(field.message_type and field.message_type.GetOptions().map_entry)
+    absent = field.has_presence and not message.HasField(name)
+    return None if absent else getattr(message, name)
 
 
 def _behaviors(field: FieldDescriptor) -> set[int]:

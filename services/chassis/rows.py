@@ -1,26 +1,39 @@
 """Types and statements that are the same on SQLite and PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+import functools
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
     Dialect,
+    FromClause,
     Integer,
-    RowMapping,
     String,
     Table,
+    TextClause,
+    any_,
     bindparam,
+    cast,
     func,
+    literal_column,
     select,
+    text,
+    tuple_,
     types,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import NullType
+
+from services.chassis.arrays import Write, array_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+KEY_OF = "key_of_"
 # A row as it is read or to be written, by the names of its columns.
 Row = Mapping[Any, Any]
 
@@ -80,15 +93,49 @@ def lock_name(connection: Connection, name: str, *, shared: bool) -> None:
         connection.execute(select(lock(func.hashtextextended(name, 0))))
 
 
+def among(
+    connection: Connection, columns: Sequence[Column[Any]], keys: Sequence[tuple[Any, ...]]
+) -> TextClause:
+    """Return the condition that the columns of a row, texts or whole numbers, are one of the keys.
+
+    Its text does not depend on how many there are.
+    """
+    condition = among_keys(connection.dialect, tuple(columns))
+    # Unique, since there may be another such condition in the same statement.
+    return text(condition.text).bindparams(
+        *(
+            bindparam(name, value, String, unique=True)
+            for name, value in condition.parameters(keys).items()
+        )
+    )
+
+
+def keep_statistics(connection: Connection, table: str, *columns: str) -> None:
+    """Have PostgreSQL know how often which values of a column stand in a table, to a thousandth;
+    or, of several, which values come together: it takes them to have nothing to do with each
+    other otherwise. SQLite counts nothing.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    if len(columns) == 1:
+        target = f"ALTER COLUMN {columns[0]} SET STATISTICS 1000"
+        connection.exec_driver_sql(f"ALTER TABLE {table} {target}")
+    else:
+        name = f"st_{table}_{'_'.join(columns)}"
+        listed = ", ".join(columns)
+        connection.exec_driver_sql(f"CREATE STATISTICS {name} ON {listed} FROM {table}")
+
+
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Insert the rows; does nothing for none."""
+    """Insert the rows, which are alike in shape, in their order; does nothing for none."""
     if rows:
-        connection.execute(table.insert(), rows)
+        insert = _insert(connection.dialect, table, tuple(rows[0]))
+        connection.exec_driver_sql(insert.text, insert.parameters(rows))
 
 
 def insert_new_rows(
     connection: Connection, table: Table, rows: Sequence[Row], returning: Sequence[Column[Any]]
-) -> list[RowMapping]:
+) -> list[Row]:
     """Insert the rows whose keys are free; return the columns asked for of those inserted.
 
     The columns are the keys, and the rows go in by their order: a key waits for a rival who
@@ -96,25 +143,210 @@ def insert_new_rows(
     """
     if not rows:
         return []
-    rows = sorted(rows, key=lambda row: [row[column.name] for column in returning])
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).on_conflict_do_nothing().returning(*returning)
-    return list(connection.execute(statement, rows).mappings())
+    names = [column.name for column in returning]
+    rows = sorted(rows, key=lambda row: [row[name] for name in names])
+    insert = _insert(connection.dialect, table, tuple(rows[0]), tuple(returning))
+    given = insert.parameters(rows)
+    if insert.arrays:
+        return list(connection.exec_driver_sql(insert.text, given).mappings())
+    # SQLite counts what it inserted, which is cheaper than to have it told.
+    return [
+        {name: row[name] for name in names}
+        for row, parameters in zip(rows, given, strict=True)
+        if connection.exec_driver_sql(insert.text, parameters).rowcount
+    ]
 
 
 def update_rows(
     connection: Connection, table: Table, keys: Sequence[str], rows: Sequence[Row]
 ) -> None:
-    """Set the other columns of each row where the key columns match; rows are alike in shape."""
-    if rows:
-        statement = table.update()
-        for key in keys:
-            statement = statement.where(table.c[key] == bindparam(f"key_{key}"))
-        statement = statement.values(
-            {name: bindparam(name) for name in rows[0] if name not in keys}
-        )
-        renamed = [
-            {(f"key_{name}" if name in keys else name): value for name, value in row.items()}
+    """Set the other columns of each row where the key columns match; rows are alike in shape.
+
+    Raises ValueError for two rows of one key, of which only one could stand.
+    """
+    if not rows:
+        return
+    _require_different(table, keys, rows)
+    update = _update(connection.dialect, table, tuple(keys), tuple(rows[0]))
+    connection.exec_driver_sql(update.text, update.parameters(rows))
+
+
+@dataclass(frozen=True)
+class RowSet:
+    """Rows of a table, alike in shape, to be inserted; or with `keys`, locked ones to be changed
+    as update_rows does.
+    """
+
+    table: Table
+    rows: Sequence[Row]
+    keys: tuple[str, ...] = ()
+
+
+def write_together(connection: Connection, sets: Iterable[RowSet]) -> None:
+    """Write sets of rows, none of which changes what another inserts; PostgreSQL takes all of
+    them in one statement. Raises what update_rows does.
+    """
+    sets = [one for one in sets if one.rows]
+    if connection.dialect.name == "sqlite" or len(sets) < 2:
+        for one in sets:
+            if one.keys:
+                update_rows(connection, one.table, one.keys, one.rows)
+            else:
+                insert_rows(connection, one.table, one.rows)
+        return
+    shape = tuple((one.table, one.keys, tuple(one.rows[0])) for one in sets)
+    statement = _together(connection.dialect, shape)
+    parameters: dict[str, Any] = {}
+    for n, (one, part) in enumerate(zip(sets, statement.parts, strict=True)):
+        if one.keys:
+            _require_different(one.table, one.keys, one.rows)
+        given = part.parameters(one.rows)
+        parameters |= {f"set_{n}_{name}": array for name, array in given.items()}
+    connection.exec_driver_sql(statement.text, parameters)
+
+
+def _require_different(table: Table, keys: Sequence[str], rows: Sequence[Row]) -> None:
+    if len({tuple([row[key] for key in keys]) for row in rows}) < len(rows):
+        raise ValueError(f"two updates of one row of {table.name}")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition on keys, which PostgreSQL takes as an array for each column, SQLite as JSON."""
+
+    text: str
+    writes: Sequence[Write]
+
+    def parameters(self, keys: Sequence[tuple[Any, ...]]) -> dict[str, str]:
+        """Return the keys as the driver takes them."""
+        if not self.writes:
+            return {"keys_0": json.dumps(keys)}
+        columns = zip(*keys, strict=True) if keys else [()] * len(self.writes)
+        return {
+            f"keys_{n}": write(column)
+            for n, (write, column) in enumerate(zip(self.writes, columns, strict=True))
+        }
+
+
+@dataclass(frozen=True)
+class _Statement:
+    """A statement over a set of rows, whose text does not depend on how many there are.
+
+    PostgreSQL takes an array for each column, and SQLite row after row.
+    """
+
+    text: str
+    arrays: Sequence[tuple[str, Write]] = ()
+    columns: Sequence[tuple[str, Callable[[Any], Any] | None]] = ()
+
+    def parameters(self, rows: Sequence[Row]) -> Any:
+        """Return the rows as the driver takes them."""
+        if self.arrays:
+            return {name: write([row[name] for row in rows]) for name, write in self.arrays}
+        return [
+            tuple([process(row[name]) if process else row[name] for name, process in self.columns])
             for row in rows
         ]
-        connection.execute(statement, renamed)
+
+
+@functools.cache
+def among_keys(dialect: Dialect, columns: tuple[Column[Any], ...]) -> Condition:
+    """Return the condition that the columns are one of the keys that it is given."""
+    row: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
+    places = range(len(columns))
+    # As text() has its parameters.
+    dialect_class: Any = type(dialect)
+    named = dialect_class(paramstyle="named")
+    if dialect.name == "sqlite":
+        key = func.json_each(bindparam("keys_0")).table_valued("value", name="given").c.value
+        parts = [func.json_extract(key, literal_column(f"'$[{n}]'")) for n in places]
+        one_of = row.in_(select(*parts))
+        return Condition(str(one_of.compile(dialect=named)), ())
+    arrays = [array_of(column.type, dialect) for column in columns]
+    given = [
+        cast(bindparam(f"keys_{n}", type_=NullType()), array.type) for n, array in enumerate(arrays)
+    ]
+    if len(columns) == 1:
+        one_of = row == any_(given[0])
+    else:
+        names = [column.name for column in columns]
+        keys = func.unnest(*given).table_valued(*names, name="given").render_derived()
+        one_of = row.in_(select(keys))
+    return Condition(str(one_of.compile(dialect=named)), [array.write for array in arrays])
+
+
+@functools.cache
+def _insert(
+    dialect: Dialect,
+    table: Table,
+    names: tuple[str, ...],
+    returning: tuple[Column[Any], ...] = (),
+) -> _Statement:
+    if dialect.name == "sqlite":
+        row_insert = sqlite.insert(table)
+        if returning:
+            row_insert = row_insert.on_conflict_do_nothing()
+        return _for_each_row(table, row_insert.compile(dialect=dialect, column_keys=names))
+    given, arrays = _given(dialect, table, names)
+    insert: Any = postgresql.insert(table).from_select(names, select(given))
+    if returning:
+        insert = insert.on_conflict_do_nothing().returning(*returning)
+    return _Statement(str(insert.compile(dialect=dialect)), arrays)
+
+
+@functools.cache
+def _update(
+    dialect: Dialect, table: Table, keys: tuple[str, ...], names: tuple[str, ...]
+) -> _Statement:
+    others = [name for name in names if name not in keys]
+    update = table.update()
+    if dialect.name == "sqlite":
+        for key in keys:
+            update = update.where(table.c[key] == bindparam(f"{KEY_OF}{key}"))
+        update = update.values({name: bindparam(name) for name in others})
+        return _for_each_row(table, update.compile(dialect=dialect))
+    given, arrays = _given(dialect, table, names)
+    for key in keys:
+        update = update.where(table.c[key] == given.c[key])
+    update = update.values({name: given.c[name] for name in others})
+    return _Statement(str(update.compile(dialect=dialect)), arrays)
+
+
+class _Together(NamedTuple):
+    """Several statements as one, whose parameters bear the number of their part."""
+
+    text: str
+    parts: Sequence[_Statement]
+
+
+@functools.cache
+def _together(
+    dialect: Dialect, shape: tuple[tuple[Table, tuple[str, ...], tuple[str, ...]], ...]
+) -> _Together:
+    parts = [
+        _update(dialect, table, keys, names) if keys else _insert(dialect, table, names)
+        for table, keys, names in shape
+    ]
+    texts = [
+        f"set_{n} AS ({part.text.replace('%(', f'%(set_{n}_')})" for n, part in enumerate(parts)
+    ]
+    return _Together(f"WITH {', '.join(texts)} SELECT 1", parts)
+
+
+def _given(
+    dialect: Dialect, table: Table, names: Sequence[str]
+) -> tuple[FromClause, list[tuple[str, Write]]]:
+    """Return the rows that arrays under these names hold, and how the arrays are written."""
+    arrays = {name: array_of(table.c[name].type, dialect) for name in names}
+    given = [cast(bindparam(name, type_=NullType()), array.type) for name, array in arrays.items()]
+    rows = func.unnest(*given).table_valued(*names, name="given").render_derived()
+    return rows, [(name, array.write) for name, array in arrays.items()]
+
+
+def _for_each_row(table: Table, compiled: Any) -> _Statement:
+    columns: list[tuple[str, Callable[[Any], Any] | None]] = []
+    for parameter in compiled.positiontup:
+        name = parameter.removeprefix(KEY_OF)
+        kind = table.c[name].type.dialect_impl(compiled.dialect)
+        columns.append((name, kind.bind_processor(compiled.dialect)))
+    return _Statement(str(compiled), columns=columns)

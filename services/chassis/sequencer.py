@@ -1,44 +1,96 @@
 """Gives committed events their dense positions, and drops those that are old."""
 
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, Update, bindparam, delete, func, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
-from services.chassis.rows import update_rows
 from services.chassis.schema import ChassisTables
 
 # Any number will do as long as it is the same in every replica: "vafa" in ASCII.
 LOCK_KEY = 0x76616661
+OTHER_JOINS = ("enable_hashjoin", "enable_mergejoin")
+# So many are numbered by one statement.
+NUMBERED_EVENTS = 1000
 CHUNK = 5000
 
 
-def number_events(connection: Connection, tables: ChassisTables) -> int | None:
-    """Number the committed events that have no position yet, in the order of their ids.
+@dataclass(frozen=True)
+class Numbered:
+    """The head of a feed, and the events numbered up to it: position and payload, in order."""
 
-    Returns how many; None if another replica is at it, which may have begun too early to see
-    all of them. The lock is taken in a statement of
-    its own: taken inside the numbering, it would come after that statement's view of the rows.
+    epoch: str
+    head_position: int
+    events: Sequence[tuple[int, bytes]]
+
+
+def number_events(connection: Connection, tables: ChassisTables) -> int:
+    """Number the events that have no position yet, in the order of their ids; return how many.
+
+    For who is alone at it, as the one writer of SQLite is.
     """
-    if connection.dialect.name == "postgresql":
-        lock = select(func.pg_try_advisory_xact_lock(LOCK_KEY))
-        if not connection.execute(lock).scalar_one():
-            return None
-    outbox, store = tables.outbox, tables.store
-    unnumbered = (
-        select(outbox.c.id).where(outbox.c.position.is_(None)).order_by(outbox.c.id).limit(CHUNK)
+    total = 0
+    while True:
+        count = connection.execute(_give_positions(tables)).rowcount
+        total += count
+        if count:
+            connection.execute(_move_head(tables), {"count": count})
+        if count < NUMBERED_EVENTS:
+            return total
+
+
+def number_committed(connection: Connection, tables: ChassisTables) -> Numbered | None:
+    """Number the committed events of PostgreSQL that have no position yet, in the order of their
+    ids, at most NUMBERED_EVENTS.
+
+    None if another replica is at it, which may have begun too early to see all of them. The lock
+    is taken in a statement of its own: taken inside the numbering, it would come after that
+    statement's view of the rows.
+    """
+    # What is numbered is looked up row by row. Statistics of a moment with much to number would
+    # have the whole feed read for each event.
+    one_by_one = (func.set_config(name, "off", True) for name in OTHER_JOINS)
+    lock = select(func.pg_try_advisory_xact_lock(LOCK_KEY), *one_by_one)
+    if not connection.execute(lock).one()[0]:
+        return None
+    numbered = connection.execute(_give_positions_and_tell(tables)).all()
+    if numbered:
+        head = connection.execute(_move_head(tables), {"count": len(numbered)})
+    else:
+        head = connection.execute(select(tables.store.c.epoch, tables.store.c.head_position))
+    epoch, head_position = head.one()
+    return Numbered(epoch, head_position, sorted((row[0], row[1]) for row in numbered))
+
+
+@functools.cache
+def _give_positions(tables: ChassisTables) -> Update:
+    """Return the statement that numbers from the head on; it leaves the head where it is."""
+    outbox, head_position = tables.outbox, select(tables.store.c.head_position).scalar_subquery()
+    fresh = (
+        select(outbox.c.id, func.row_number().over(order_by=outbox.c.id).label("place"))
+        .where(outbox.c.position.is_(None))
+        .order_by(outbox.c.id)
+        .limit(NUMBERED_EVENTS)
+        .subquery("fresh")
     )
-    ids = list(connection.execute(unnumbered).scalars())
-    if not ids:
-        return 0
-    head = connection.execute(
-        update(store)
-        .values(head_position=store.c.head_position + len(ids))
-        .returning(store.c.head_position)
-    ).scalar_one()
-    first = head - len(ids) + 1
-    numbered = [{"id": id_, "position": first + n} for n, id_ in enumerate(ids)]
-    update_rows(connection, outbox, ["id"], numbered)
-    return len(ids)
+    numbering = update(outbox).where(outbox.c.id == fresh.c.id)
+    return numbering.values(position=head_position + fresh.c.place)
+
+
+@functools.cache
+def _give_positions_and_tell(tables: ChassisTables) -> ReturningUpdate[int, bytes]:
+    outbox = tables.outbox
+    return _give_positions(tables).returning(outbox.c.position, outbox.c.payload)
+
+
+@functools.cache
+def _move_head(tables: ChassisTables) -> ReturningUpdate[str, int]:
+    store = tables.store
+    moved = update(store).values(head_position=store.c.head_position + bindparam("count"))
+    return moved.returning(store.c.epoch, store.c.head_position)
 
 
 def prune_events(connection: Connection, tables: ChassisTables, before: datetime) -> int:

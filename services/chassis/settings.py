@@ -81,14 +81,18 @@ class ServiceSettings(ProcessSettings):
     reader_connections: PositiveInt = 8
     # SQLite has one writer whatever stands here.
     writer_connections: PositiveInt = 4
+    # Of calls that wait for a thread of the database, more are refused; of methods of several,
+    # such as BatchCreateContacts, so many.
     waiting_calls: PositiveInt = 1000
+    waiting_batches: PositiveInt = 100
     concurrent_calls: PositiveInt = 2000
     lock_timeout_seconds: PositiveFloat = 0.5
     statement_timeout_seconds: PositiveFloat = 15
     # 0 turns server-side prepared statements off, for a pooler that cannot keep them.
     prepare_threshold: NonNegativeInt = 5
-    # Whether connections ask PostgreSQL for UTC and a statement timeout as they begin. Off for
-    # a pooler that refuses such options; then give both to the role in the database.
+    # Whether connections ask PostgreSQL for UTC, a statement timeout and plans that suit short
+    # statements (see engines.py) as they begin. Off for a pooler that refuses such options; then
+    # give them to the role in the database.
     startup_options: bool = True
     # How soon the events of a replica that died before it numbered them are numbered.
     sequence_interval_seconds: PositiveFloat = 0.5

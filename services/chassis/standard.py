@@ -10,9 +10,9 @@ from services.chassis import errors
 from services.chassis.call import Call
 from services.chassis.database import Database
 from services.chassis.pages import Page, PageQuery, page
+from services.chassis.preparing import Draft
 from services.chassis.resource import Resource
 from services.chassis.steps import (
-    Draft,
     get,
     get_many,
     insert,
@@ -93,7 +93,8 @@ class Standard:
             ids = parent.pattern.parse(request.parent)
         singular = self.resource.singular
         id_ = getattr(request, f"{singular}_id")
-        return Draft(getattr(request, singular), path, parent=ids, id=id_)
+        message = getattr(request, singular)
+        return Draft(message, path, parent=ids, id=id_, is_judged=True)
 
     async def standard_update(self, request: Any, call: Call) -> Any:
         """Answer an Update."""

@@ -1,9 +1,8 @@
 """The steps of the standard methods as plain functions, for custom methods to compose."""
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
@@ -11,27 +10,15 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, select
 
 from services.chassis import errors
 from services.chassis.finding import Index
-from services.chassis.identifiers import WILDCARD, id_of, new_uid
-from services.chassis.resource import Resource, copy_field, etag_of, value_of
-from services.chassis.rows import Row, insert_new_rows, insert_rows, update_rows
-from services.chassis.transaction import RunAgain, Transaction
-from services.chassis.validation import check_resource
+from services.chassis.identifiers import WILDCARD
+from services.chassis.preparing import Draft, checked, prepare, tell_created
+from services.chassis.reading import read_rows
+from services.chassis.resource import Resource, etag_of
+from services.chassis.rows import Row, insert_new_rows, insert_rows
+from services.chassis.transaction import Transaction
+from services.chassis.writes import RunAgain
 
 M = TypeVar("M", bound=Message)
-
-
-@dataclass(frozen=True)
-class Draft(Generic[M]):
-    """A resource to insert. `path` leads to the message in the request, such as `contact.`;
-    `extra` are columns that the service sets; `related` goes into the event.
-    """
-
-    message: M
-    path: str
-    parent: tuple[str, ...] = ()
-    id: str = ""
-    extra: Row = field(default_factory=dict)
-    related: Mapping[str, str] = field(default_factory=dict)
 
 
 def get(
@@ -47,13 +34,10 @@ def get(
     Raises ResourceNotFound; a deleted one is found only if `deleted` says so.
     """
     key = resource.key_of(name)
-    query = resource.select().where(_equal(resource.table, key))
-    if lock:
-        query = query.with_for_update(key_share=True)
-    row = connection.execute(query).mappings().one_or_none()
-    if row is None or (not deleted and resource.soft_delete and row["delete_time"] is not None):
+    rows = read_rows(connection, resource.key_columns, [tuple(key.values())], lock=lock)
+    if not rows or (not deleted and resource.soft_delete and rows[0]["delete_time"] is not None):
         raise errors.ResourceNotFound(name)
-    return dict(row)
+    return rows[0]
 
 
 def require_parent(connection: Connection, parent: Resource[Any], name: str) -> tuple[str, ...]:
@@ -71,22 +55,24 @@ def require_parent(connection: Connection, parent: Resource[Any], name: str) -> 
     return ids
 
 
+def find_many(connection: Connection, resource: Resource[M], names: Sequence[str]) -> dict[str, M]:
+    """Return the live resources of those names that are there, by their names."""
+    keys = {tuple(resource.key_of(name).values()) for name in names}
+    rows = read_rows(connection, resource.key_columns, list(keys))
+    if resource.soft_delete:
+        rows = [row for row in rows if row["delete_time"] is None]
+    return {resource.name_of(row): resource.to_message(row) for row in rows}
+
+
 def get_many(connection: Connection, resource: Resource[M], names: Sequence[str]) -> list[M]:
     """Return the messages of these names in their order; raises ResourceNotFound for the first
     that is not there.
     """
-    if len(resource.keys) != 1:
-        return [resource.to_message(get(connection, resource, name)) for name in names]
-    column = resource.table.c[resource.keys[0]]
-    ids = [resource.key_of(name)[column.name] for name in names]
-    query = resource.select().where(column.in_(set(ids)))
-    if resource.soft_delete:
-        query = query.where(resource.table.c.delete_time.is_(None))
-    rows = {row[column.name]: row for row in connection.execute(query).mappings()}
-    missing = [name for name, id_ in zip(names, ids, strict=True) if id_ not in rows]
-    if missing:
-        raise errors.ResourceNotFound(missing[0])
-    return [resource.to_message(rows[id_]) for id_ in ids]
+    found = find_many(connection, resource, names)
+    for name in names:
+        if name not in found:
+            raise errors.ResourceNotFound(name)
+    return [found[name] for name in names]
 
 
 def insert(transaction: Transaction, resource: Resource[M], drafts: Sequence[Draft[M]]) -> list[M]:
@@ -95,41 +81,16 @@ def insert(transaction: Transaction, resource: Resource[M], drafts: Sequence[Dra
     Raises ResourceAlreadyExists for an id that is taken, what the check raises, and what an
     index says of a key that belongs to another.
     """
-    rows: list[dict[str, Any]] = []
-    checked: list[M] = []
-    for draft in drafts:
-        message = resource.own_copy(draft.message)
-        checked.append(_checked(transaction, resource, None, message, draft.path))
-        uid = new_uid()
-        ids = (*draft.parent, draft.id or id_of(uid))
-        row = dict(zip(resource.keys, ids, strict=True)) | resource.to_row(checked[-1])
-        row |= draft.extra
-        row |= {"uid": str(uid), "create_time": transaction.now}
-        if "update_time" in resource.table.c:
-            row["update_time"] = transaction.now
-        if resource.versioned:
-            row["version"] = 1
-        if resource.soft_delete:
-            row["delete_time"] = None
-        rows.append(row)
-    keys = [resource.table.c[key] for key in resource.keys]
+    prepared = [prepare(resource, draft, transaction.now) for draft in drafts]
+    rows = [one.row for one in prepared]
+    keys = resource.key_columns
     inserted = insert_new_rows(transaction.connection, resource.table, rows, keys)
     _require_all(resource, rows, [tuple(row[key] for key in resource.keys) for row in inserted])
-    for index in resource.indexes:
-        owned = [
-            (draft.path, [_owner(resource, row) | dict(extra) for extra in index.rows(message)])
-            for draft, row, message in zip(drafts, rows, checked, strict=True)
-        ]
+    for place, index in enumerate(resource.indexes):
+        owned = [(one.draft.path, one.index_rows[place]) for one in prepared]
         _insert_index(transaction.connection, resource, index, owned)
-    messages = [resource.to_message(row) for row in rows]
-    for draft, row in zip(drafts, rows, strict=True):
-        transaction.changed(
-            f"{resource.singular}.created",
-            resource.name_of(row),
-            version=row.get("version", 0),
-            related=draft.related,
-        )
-    return messages
+    tell_created(transaction, resource, prepared)
+    return [resource.to_message(row) for row in rows]
 
 
 def update(
@@ -149,28 +110,27 @@ def update(
     require_etag(resource, row, message.etag)  # type: ignore[attr-defined]
     new = resource.message()
     new.CopyFrom(old)
-    for name in _masked(resource, message, mask):
+    given = _masked(resource, message, mask)
+    for name in given:
         new.ClearField(name)
-        copy_field(message, new, name)
-    fixed = sorted(
-        name for name in resource.immutable if value_of(new, name) != value_of(old, name)
-    )
+    new.MergeFrom(resource.own_copy(message, given))
+    fixed = sorted(resource.immutable.intersection(resource.changed(old, new)))
     if fixed:
         violations = [(path + name, "cannot change") for name in fixed]
         raise errors.FieldImmutable(f"{fixed[0]} cannot change", violations=violations)
-    new = _checked(transaction, resource, old, new, path)
-    changed = [name for name in resource.settable if value_of(new, name) != value_of(old, name)]
+    new = checked(resource, old, new, transaction.now, path, is_judged=False)
+    changed = resource.changed(old, new)
     if not changed:
         return old
+    values = resource.to_row(new)
+    fresh = dict(row) | values
     for index in resource.indexes:
-        rows = index.rows(new)
-        if rows != index.rows(old):
-            owner = _owner(resource, row)
-            gone = delete(index.table).where(_equal(index.table, owner))
+        rows = resource.index_rows(index, fresh, new)
+        if rows != resource.index_rows(index, row, old):
+            gone = delete(index.table).where(_equal(index.table, _owner(resource, row)))
             transaction.connection.execute(gone)
-            owned = [(path, [owner | dict(extra) for extra in rows])]
-            _insert_index(transaction.connection, resource, index, owned)
-    return change(transaction, resource, row, resource.to_row(new), "updated", changed)
+            _insert_index(transaction.connection, resource, index, [(path, rows)])
+    return change(transaction, resource, row, values, "updated", changed)
 
 
 def change(
@@ -183,11 +143,11 @@ def change(
 ) -> M:
     """Set columns of a locked row, and tell of it as `{singular}.{happened}` with the paths
     of the fields that changed; return it as it is now.
+
+    The row is written with all else at the end of the transaction.
     """
     fresh = dict(values) | {"version": row["version"] + 1, "update_time": transaction.now}
-    update_rows(
-        transaction.connection, resource.table, resource.keys, [_owner(resource, row) | fresh]
-    )
+    transaction.update(resource.table, _owner(resource, row), fresh)
     fresh = dict(row) | fresh
     event_type, name = f"{resource.singular}.{happened}", resource.name_of(row)
     transaction.changed(event_type, name, version=fresh["version"], paths=paths)
@@ -212,16 +172,6 @@ def require_etag(resource: Resource[Any], row: Row, etag: str) -> None:
     """Raise EtagMismatch if an etag is given that is not the row's."""
     if etag and etag != etag_of(row):
         raise errors.EtagMismatch(resource.name_of(row))
-
-
-def _checked(
-    transaction: Transaction, resource: Resource[M], old: M | None, new: M, path: str
-) -> M:
-    try:
-        check_resource(new)
-        return resource.check(old, new, transaction.now) if resource.check else new
-    except errors.Refusal as refusal:
-        raise refusal.under(path) from None
 
 
 def _masked(resource: Resource[Any], message: Message, mask: FieldMask | None) -> list[str]:

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -20,22 +20,36 @@ _validator = Validator()
 FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799
 
 
-def check(request: Message, raw: bytes) -> None:
-    """Raise InvalidField for every field that breaks its bounds, all at once.
+def checker(request_class: type[Message]) -> Callable[[Message, bytes], None]:
+    """Return what checks the requests of a class, given one and its bytes.
 
-    A resource beside an update mask need not be whole: what it leaves out is checked by
-    check_resource, once it is known what it comes to.
+    It raises InvalidField for every field that breaks its bounds, all at once. A resource beside
+    an update mask need not be whole: what it leaves out is checked by check_resource, once it is
+    known what it comes to.
     """
-    violations = [
-        (_path(violation.proto.field), violation.proto.message)
-        for violation in _validator.collect_violations(request)
-        if not _is_left_out(request, violation.proto.field)
-    ]
-    # PostgreSQL cannot hold NUL in text and SQLite can; so nobody may.
-    if b"\0" in raw:
-        violations += [(path, "holds a NUL character") for path in _nul_paths(request, "")]
-    violations += _impossible(request, "")
-    _refuse(violations)
+    collect = _validator.collect_violations
+    # Its rules are compiled here, and not by the first call.
+    collect(request_class())
+    may_be_impossible = bool(_fields_to_search(request_class.DESCRIPTOR))
+
+    def check(request: Message, raw: bytes) -> None:
+        found = collect(request)
+        has_nul = b"\0" in raw
+        if not (found or has_nul or may_be_impossible):
+            return
+        violations = [
+            (_path(violation.proto.field), violation.proto.message)
+            for violation in found
+            if not _is_left_out(request, violation.proto.field)
+        ]
+        # PostgreSQL cannot hold NUL in text and SQLite can; so nobody may.
+        if has_nul:
+            violations += [(path, "holds a NUL character") for path in _nul_paths(request, "")]
+        if may_be_impossible:
+            violations += _impossible(request, "")
+        _refuse(violations)
+
+    return check
 
 
 def check_resource(resource: Message) -> None:

@@ -90,6 +90,8 @@ def _check_birth_date(contact: Contact, now: datetime) -> None:
 
 
 def _bound_custom_fields(contact: Contact) -> None:
+    if not contact.HasField("custom_fields"):
+        return
     in_json = json_format.MessageToJson(contact.custom_fields, indent=None, ensure_ascii=False)
     if len(in_json.encode()) > CUSTOM_FIELDS_BYTES:
         text = f"at most {CUSTOM_FIELDS_BYTES} bytes in JSON"

@@ -7,10 +7,12 @@ from services.chassis.call import Call
 from services.chassis.errors import UpdateMaskInvalid
 from services.chassis.given import first_repeated
 from services.chassis.pages import PageQuery, page
+from services.chassis.preparing import Draft
 from services.chassis.rows import Row
 from services.chassis.standard import Standard, Std, refuse_inner_request_ids
-from services.chassis.steps import Draft, get, insert, update
-from services.chassis.transaction import RunAgain, Transaction
+from services.chassis.steps import get, insert, update
+from services.chassis.transaction import Transaction
+from services.chassis.writes import RunAgain
 from services.contacts import errors, queries
 from services.contacts.resources import CONTACT
 from services.contacts.rules.names import query_words
@@ -133,6 +135,7 @@ def _upsert(
         if key in found:
             row, name = found[key], CONTACT.name_of(found[key])
             if name in changed:
+                transaction.write_now()
                 row = get(transaction.connection, CONTACT, name)
             changed.add(name)
             done[n] = _change(transaction, row, requests[n], paths[n])

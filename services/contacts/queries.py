@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, intersect, select
 
+from services.chassis.engines import planned_anew
+from services.chassis.reading import read_rows
 from services.chassis.rows import Row
 from services.contacts.rules.names import prefix_end
 from services.contacts.schema import (
@@ -52,19 +54,12 @@ def find_by_external_ids(
     Locks them, if asked, in the order of their ids, as every transaction here does; an id that
     a contact lost before it was locked is not found.
     """
-    key = tuple_(contact_external_ids.c.system, contact_external_ids.c.value)
-    owners = connection.execute(
-        select(contact_external_ids).where(key.in_(external_ids))
-    ).mappings()
+    key = (contact_external_ids.c.system, contact_external_ids.c.value)
+    owners = read_rows(connection, key, external_ids)
     owner_of = {(row["system"], row["value"]): row["contact_id"] for row in owners}
-    query = (
-        select(contacts)
-        .where(contacts.c.contact_id.in_(set(owner_of.values())))
-        .order_by(contacts.c.contact_id)
-    )
-    if lock:
-        query = query.with_for_update(key_share=True)
-    rows = {row["contact_id"]: dict(row) for row in connection.execute(query).mappings()}
+    ids = [(contact_id,) for contact_id in set(owner_of.values())]
+    found = read_rows(connection, [contacts.c.contact_id], ids, lock=lock) if ids else []
+    rows = {row["contact_id"]: row for row in found}
     return {
         (system, value): rows[owner]
         for (system, value), owner in owner_of.items()
@@ -81,8 +76,10 @@ def find_live_by_external_id(connection: Connection, external_id: tuple[str, str
 def select_by_name(words: Sequence[str]) -> Select[Any]:
     """Return the select of contacts in whose names every word occurs."""
     part = contact_name_parts.c.part
-    query = select(contacts)
-    for word in words:
-        found = select(contact_name_parts.c.contact_id).where(part >= word, part < prefix_end(word))
-        query = query.where(contacts.c.contact_id.in_(found))
-    return query
+    found = [
+        select(contact_name_parts.c.contact_id).where(part >= word, part < prefix_end(word))
+        for word in words
+    ]
+    # Together before any contact is read: each word alone may be in the names of very many.
+    ids = found[0] if len(found) == 1 else intersect(*found)
+    return planned_anew(select(contacts).where(contacts.c.contact_id.in_(ids)))

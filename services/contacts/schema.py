@@ -42,10 +42,11 @@ contacts = Table(
     Index(None, "create_time", "contact_id"),
     Index(None, "update_time", "contact_id"),
     Index(None, "display_name", "contact_id"),
-    Index(None, "owner", "contact_id"),
-    Index(None, "acquisition_source", "contact_id"),
-    Index(None, "lifecycle_stage", "contact_id"),
-    Index(None, "kind", "contact_id"),
+    # What many share is followed by what lists are ordered by unless a caller says otherwise.
+    Index(None, "owner", "create_time", "contact_id"),
+    Index(None, "acquisition_source", "create_time", "contact_id"),
+    Index(None, "lifecycle_stage", "create_time", "contact_id"),
+    Index(None, "kind", "create_time", "contact_id"),
 )
 
 # What contacts are found by, drawn from the contacts themselves.
@@ -55,7 +56,12 @@ contact_labels = Table(
     _contact_id(),
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
-    Index(None, "key", "value", "contact_id"),
+    # The contact's own, so that all who have a label lie in the order of a list. Its update_time
+    # is not here: every change of a contact would write its labels anew.
+    Column("create_time", UtcTime, nullable=False),
+    Column("display_name", Text, nullable=False),
+    Index(None, "key", "value", "create_time", "contact_id"),
+    Index(None, "key", "value", "display_name", "contact_id"),
 )
 contact_emails = Table(
     "contact_emails",

@@ -9,9 +9,10 @@ from services.chassis.call import Call
 from services.chassis.codecs import time_of
 from services.chassis.errors import Refusal
 from services.chassis.pages import filter_condition
+from services.chassis.preparing import Draft
 from services.chassis.rows import lock_name
 from services.chassis.standard import Standard, Std
-from services.chassis.steps import Draft, get, insert
+from services.chassis.steps import get, insert
 from services.chassis.transaction import Transaction
 from services.feedback import errors, queries
 from services.feedback.checks import check_period, check_response

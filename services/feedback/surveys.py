@@ -1,9 +1,10 @@
 """Serves surveys: drafted, published, answered, and closed in the end."""
 
 from services.chassis.call import Call
+from services.chassis.preparing import Draft
 from services.chassis.rows import lock_name
 from services.chassis.standard import Standard, Std
-from services.chassis.steps import Draft, change, get, insert, require_etag
+from services.chassis.steps import change, get, insert, require_etag
 from services.chassis.transaction import Transaction
 from services.feedback import errors
 from services.feedback.resources import SURVEY

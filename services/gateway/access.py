@@ -11,10 +11,11 @@ from services.chassis.errors import Refusal, ResourceNotFound, Unauthenticated
 from services.chassis.identifiers import id_of, new_uid
 from services.chassis.identity import Principal
 from services.chassis.pages import DEFAULT_SIZE, LARGEST_SIZE, Cursor
+from services.chassis.preparing import Draft
 from services.chassis.roles import Role, Roles
 from services.chassis.rows import Row
 from services.chassis.standard import Standard, Std
-from services.chassis.steps import Draft, change, get, insert
+from services.chassis.steps import change, get, insert
 from services.chassis.transaction import Transaction
 from services.gateway import errors, queries
 from services.gateway.issuer import TokenIssuer

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from google.protobuf.message import Message
+from google.protobuf.descriptor import FieldDescriptor
 from google.type import money_pb2
 from sqlalchemy import Column
 
-from services.chassis.codecs import Codec
+from services.chassis.codecs import Codec, Write
 from services.chassis.rows import Row
 from services.loyalty import errors
 from services.loyalty.rules import money
@@ -31,27 +31,29 @@ def money_of(minor: int, currency_code: str) -> money_pb2.Money:
 def amount_codec(minor: Column[int], currency: Column[str]) -> Codec:
     """Give an amount that the service sets, out of its minor units and its currency."""
 
-    def read(row: Row, message: Message, field: str) -> None:
-        getattr(message, field).CopyFrom(money_of(row[minor.name], row[currency.name]))
+    def read(row: Row) -> money_pb2.Money:
+        return money_of(row[minor.name], row[currency.name])
 
-    return Codec((minor, currency), read, None)
+    return Codec((minor, currency), lambda _field: read, None)
 
 
 def earn_rate_codec(points: Column[Any], per_minor: Column[Any], currency: Column[str]) -> Codec:
     """Keep an EarnRate as points and minor units; absent is null."""
 
-    def read(row: Row, message: Any, field: str) -> None:
-        if row[points.name] is not None:
-            rate = getattr(message, field)
-            rate.points = row[points.name]
-            rate.per_amount.CopyFrom(money_of(row[per_minor.name], row[currency.name]))
+    def read(row: Row) -> dict[str, Any] | None:
+        if row[points.name] is None:
+            return None
+        amount = money_of(row[per_minor.name], row[currency.name])
+        return {"points": row[points.name], "per_amount": amount}
 
-    def write(message: Any, field: str) -> Row:
-        if not message.HasField(field):
-            return {points.name: None, per_minor.name: None}
-        rate = getattr(message, field)
-        path = f"{field}.per_amount"
-        minor = minor_of(rate.per_amount, message.currency_code, path)
-        return {points.name: rate.points, per_minor.name: minor}
+    def writer(field: FieldDescriptor) -> Write:
+        def write(message: Any, row: dict[str, Any]) -> None:
+            row[points.name] = row[per_minor.name] = None
+            if message.HasField(field.name):
+                rate, path = getattr(message, field.name), f"{field.name}.per_amount"
+                row[points.name] = rate.points
+                row[per_minor.name] = minor_of(rate.per_amount, message.currency_code, path)
 
-    return Codec((points, per_minor, currency), read, write)
+        return write
+
+    return Codec((points, per_minor, currency), lambda _field: read, writer)

@@ -1,14 +1,19 @@
 """Makes contacts members, and members of contacts that came later active."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from services.chassis.rows import Row, update_rows
-from services.chassis.steps import Draft, insert
+from services.chassis.preparing import Draft, prepare, put
+from services.chassis.rows import update_rows
+from services.chassis.steps import insert
 from services.chassis.transaction import Transaction
+from services.chassis.writes import Writes
 from services.loyalty import queries
+from services.loyalty.points import MemberPoints
 from services.loyalty.resources import MEMBER
 from services.loyalty.schema import members
 from vafa.loyalty.v1 import members_pb2
+
+NO_POINTS = {"points_balance": 0, "points_issued": 0, "points_redeemed": 0}
 
 
 def member_id_of(contact: str) -> str:
@@ -16,55 +21,44 @@ def member_id_of(contact: str) -> str:
     return contact.removeprefix("contacts/")
 
 
+def contact_of(member_id: str) -> str:
+    """Return the contact that is a member under an id."""
+    return f"contacts/{member_id}"
+
+
 def enrol(
-    transaction: Transaction, program_id: str, wanted: Mapping[str, members_pb2.Member]
-) -> list[members_pb2.Member]:
-    """Enrol contacts who are no members, given with their first membership by contact.
+    transaction: Transaction, program_id: str, member: members_pb2.Member
+) -> members_pb2.Member:
+    """Enrol a contact who is no member.
 
     PROVISIONAL until the contacts service has told of the contact. Raises
     ResourceAlreadyExists for a member.
     """
-    confirmed = queries.lock_known_contacts(transaction.connection, list(wanted))
-    return _enrol(transaction, program_id, wanted, confirmed)
+    confirmed = queries.lock_known_contacts(transaction.connection, [member.contact])
+    draft = _draft(program_id, member, confirmed=confirmed[member.contact])
+    return insert(transaction, MEMBER, [draft])[0]
 
 
-def _enrol(
-    transaction: Transaction,
-    program_id: str,
-    wanted: Mapping[str, members_pb2.Member],
-    confirmed: Mapping[str, bool],
-) -> list[members_pb2.Member]:
-    drafts = [
-        Draft(
-            member,
-            "member.",
-            parent=(program_id,),
-            id=member_id_of(contact),
-            extra={
-                "state": queries.ACTIVE if confirmed[contact] else queries.PROVISIONAL,
-                "points_balance": 0,
-            },
-            related={"contact": contact},
-        )
-        for contact, member in sorted(wanted.items())
-    ]
-    return insert(transaction, MEMBER, drafts)
+def enrol_buyer(writes: Writes, member: MemberPoints, *, confirmed: bool) -> None:
+    """Enrol a contact who is no member yet by a first order; the contact is locked."""
+    first = members_pb2.Member(contact=contact_of(member.member_id))
+    draft = _draft(member.program_id, first, confirmed=confirmed)
+    put(writes, MEMBER, [prepare(MEMBER, draft, writes.now)])
 
 
-def lock_or_enrol(
-    transaction: Transaction, program_id: str, contacts: Sequence[str]
-) -> dict[str, Row]:
-    """Return the members of these contacts by their ids, locked; enrol those who are none."""
-    connection = transaction.connection
-    ids = {member_id_of(contact): contact for contact in contacts}
-    strangers = ids.keys() - queries.member_ids(connection, program_id, list(ids))
-    if strangers:
-        # Whoever enrols one of them meanwhile holds this lock.
-        confirmed = queries.lock_known_contacts(connection, [ids[id_] for id_ in strangers])
-        strangers -= queries.member_ids(connection, program_id, list(strangers))
-        wanted = {ids[id_]: members_pb2.Member(contact=ids[id_]) for id_ in strangers}
-        _enrol(transaction, program_id, wanted, confirmed)
-    return queries.lock_members(connection, program_id, list(ids))
+def _draft(
+    program_id: str, member: members_pb2.Member, *, confirmed: bool
+) -> Draft[members_pb2.Member]:
+    state = queries.ACTIVE if confirmed else queries.PROVISIONAL
+    return Draft(
+        member,
+        "member.",
+        parent=(program_id,),
+        id=member_id_of(member.contact),
+        extra={"state": state, **NO_POINTS},
+        related={"contact": member.contact},
+        is_judged=True,
+    )
 
 
 def confirm(transaction: Transaction, contacts: Sequence[str]) -> None:

@@ -1,6 +1,5 @@
 """Serves the ledger."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from google.longrunning import operations_pb2
@@ -8,7 +7,7 @@ from sqlalchemy import Connection
 
 from services.chassis.call import Call
 from services.chassis.database import Database
-from services.chassis.errors import InvalidField, ResourceNotFound
+from services.chassis.errors import InvalidField, Refusal, ResourceNotFound
 from services.chassis.operations import Operations
 from services.chassis.pages import Page, PageQuery, page
 from services.chassis.rows import Row
@@ -16,8 +15,9 @@ from services.chassis.standard import refuse_inner_request_ids
 from services.chassis.steps import get, require_parent
 from services.chassis.transaction import Transaction
 from services.loyalty import queries
-from services.loyalty.posting import Award, award_points, spend_points, to_message
-from services.loyalty.resources import LEDGER_TRANSACTION, LOT, MEMBER, PROGRAM
+from services.loyalty.movements import AWARD_POINTS, SPEND_POINTS
+from services.loyalty.posting import to_message
+from services.loyalty.resources import BALANCE, LEDGER_TRANSACTION, LOT, MEMBER, PROGRAM
 from services.loyalty.verification import KIND
 from vafa.loyalty.v1 import ledger_pb2
 
@@ -33,12 +33,7 @@ class Ledger:
         self, request: ledger_pb2.AwardPointsRequest, call: Call
     ) -> ledger_pb2.LedgerTransaction:
         """Award points to one member."""
-
-        def work(transaction: Transaction) -> ledger_pb2.LedgerTransaction:
-            program_id = MEMBER.key_of(request.member)["program_id"]
-            return _award(transaction, program_id, [request], [""])[0]
-
-        return await self._database.write(call, work)
+        return await self._database.batch(call, AWARD_POINTS, request)
 
     async def BatchAwardPoints(
         self, request: ledger_pb2.BatchAwardPointsRequest, call: Call
@@ -46,12 +41,18 @@ class Ledger:
         """Award points to several members."""
         refuse_inner_request_ids(request)
         _refuse_other_programs(request)
-        paths = [f"requests[{n}]." for n in range(len(request.requests))]
 
         def work(transaction: Transaction) -> ledger_pb2.BatchAwardPointsResponse:
-            program = get(transaction.connection, PROGRAM, request.parent)
-            posted = _award(transaction, program["program_id"], request.requests, paths)
-            return ledger_pb2.BatchAwardPointsResponse(ledger_transactions=posted)
+            get(transaction.connection, PROGRAM, request.parent)
+            members = AWARD_POINTS.gather(transaction.connection, request.requests)
+            response = ledger_pb2.BatchAwardPointsResponse()
+            for n, one in enumerate(request.requests):
+                try:
+                    posted = AWARD_POINTS.decide(members, one, transaction)
+                except Refusal as refusal:
+                    raise refusal.under(f"requests[{n}].") from None
+                response.ledger_transactions.append(posted)
+            return response
 
         return await self._database.write(call, work)
 
@@ -59,18 +60,16 @@ class Ledger:
         self, request: ledger_pb2.SpendPointsRequest, call: Call
     ) -> ledger_pb2.LedgerTransaction:
         """Spend points of one member."""
-
-        def work(transaction: Transaction) -> ledger_pb2.LedgerTransaction:
-            member = get(transaction.connection, MEMBER, request.member, lock=True)
-            return spend_points(transaction, member, request.points, request.reason)
-
-        return await self._database.write(call, work)
+        return await self._database.batch(call, SPEND_POINTS, request)
 
     async def GetBalance(
         self, request: ledger_pb2.GetBalanceRequest, _call: Call
     ) -> ledger_pb2.Balance:
-        """Get the balance of a member over one state of the database."""
-        return await self._database.snapshot(lambda c: _balance(c, request.name))
+        """Get the balance of a member."""
+        try:
+            return await self._database.get(BALANCE, request.name)
+        except ResourceNotFound:
+            raise ResourceNotFound(request.name.removesuffix("/balance")) from None
 
     async def ListLots(
         self, request: ledger_pb2.ListLotsRequest, _call: Call
@@ -121,24 +120,6 @@ class Ledger:
         return await self._database.write(call, work)
 
 
-def _award(
-    transaction: Transaction,
-    program_id: str,
-    requests: Sequence[ledger_pb2.AwardPointsRequest],
-    paths: Sequence[str],
-) -> list[ledger_pb2.LedgerTransaction]:
-    awards = [
-        Award(MEMBER.key_of(one.member)["member_id"], one.points, one.reason, f"{path}points")
-        for one, path in zip(requests, paths, strict=True)
-    ]
-    ids = [award.member_id for award in awards]
-    members = queries.lock_members(transaction.connection, program_id, ids)
-    for one, award in zip(requests, awards, strict=True):
-        if award.member_id not in members:
-            raise ResourceNotFound(one.member)
-    return award_points(transaction, program_id, members, awards)
-
-
 def _refuse_other_programs(request: ledger_pb2.BatchAwardPointsRequest) -> None:
     violations = [
         (f"requests[{n}].member", f"is not of {request.parent}")
@@ -147,14 +128,3 @@ def _refuse_other_programs(request: ledger_pb2.BatchAwardPointsRequest) -> None:
     ]
     if violations:
         raise InvalidField("a member of another programme", violations=violations)
-
-
-def _balance(connection: Connection, name: str) -> ledger_pb2.Balance:
-    member = get(connection, MEMBER, name.removesuffix("/balance"))
-    sums = queries.points_of_member(connection, member["program_id"], member["member_id"])
-    return ledger_pb2.Balance(
-        name=name,
-        points_balance=member["points_balance"],
-        points_issued=sums.issued,
-        points_redeemed=sums.redeemed,
-    )

@@ -22,7 +22,6 @@ class Members(Standard):
 
         def work(transaction: Transaction) -> members_pb2.Member:
             program = get(transaction.connection, PROGRAM, request.parent)
-            wanted = {request.member.contact: request.member}
-            return enrol(transaction, program["program_id"], wanted)[0]
+            return enrol(transaction, program["program_id"], request.member)
 
         return await self.database.write(call, work)

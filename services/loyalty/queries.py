@@ -1,4 +1,8 @@
-"""The hand-written SQL of the loyalty service."""
+"""The hand-written SQL of the loyalty service.
+
+Every transaction locks in one order: known contacts by their names, then members by their keys,
+both code point by code point, and each kind once.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,12 +17,11 @@ from sqlalchemy import (
     cast,
     func,
     select,
-    tuple_,
     update,
 )
 
-from services.chassis.rows import Row, insert_new_rows, update_rows
-from services.loyalty.rules.ledger import Account, Kind
+from services.chassis.rows import Row, among, insert_new_rows
+from services.loyalty.rules.ledger import Account
 from services.loyalty.schema import (
     known_contacts,
     ledger_entries,
@@ -26,25 +29,36 @@ from services.loyalty.schema import (
     lots,
     members,
     orders,
+    programs,
 )
 from vafa.loyalty.v1 import members_pb2
 
 PROVISIONAL = members_pb2.Member.STATE_PROVISIONAL
 ACTIVE = members_pb2.Member.STATE_ACTIVE
+MEMBER_KEY = (members.c.program_id, members.c.member_id)
+
+
+# Of a member: the ids of the programme and of the member.
+MemberKey = tuple[str, str]
+# Of an order as the shop knows it: the id of the programme, and the external id.
+ExternalKey = tuple[str, str]
 
 
 def lock_known_contacts(connection: Connection, contacts: Sequence[str]) -> dict[str, bool]:
-    """Lock the contacts in their order, made known if they are not; return who is confirmed.
+    """Lock the contacts, made known if they are not; return who is confirmed.
 
-    Taken before the rows of members, by all who make or activate memberships.
+    All who make or activate memberships hold them.
     """
+    if not contacts:
+        return {}
     names = sorted(set(contacts))
+    column = known_contacts.c.contact
     rows = [{"contact": contact, "confirmed": False} for contact in names]
-    insert_new_rows(connection, known_contacts, rows, [known_contacts.c.contact])
+    insert_new_rows(connection, known_contacts, rows, [column])
     query = (
         select(known_contacts)
-        .where(known_contacts.c.contact.in_(names))
-        .order_by(known_contacts.c.contact)
+        .where(among(connection, [column], [(name,) for name in names]))
+        .order_by(column)
         .with_for_update(key_share=True)
     )
     return {row.contact: row.confirmed for row in connection.execute(query)}
@@ -52,71 +66,67 @@ def lock_known_contacts(connection: Connection, contacts: Sequence[str]) -> dict
 
 def confirm_contacts(connection: Connection, contacts: Sequence[str]) -> None:
     """Note that the contacts service told of these contacts, which are locked."""
-    change = update(known_contacts).where(known_contacts.c.contact.in_(contacts))
-    connection.execute(change.values(confirmed=True))
+    named = among(connection, [known_contacts.c.contact], [(contact,) for contact in contacts])
+    connection.execute(update(known_contacts).where(named).values(confirmed=True))
 
 
 def lock_provisional_members(connection: Connection, contacts: Sequence[str]) -> list[Row]:
-    """Return the provisional members of these contacts, locked in the order of their keys."""
+    """Return the provisional members of these contacts, locked."""
+    named = among(connection, [members.c.contact], [(contact,) for contact in contacts])
     query = (
         select(members)
-        .where(members.c.contact.in_(contacts), members.c.state == PROVISIONAL)
-        .order_by(members.c.program_id, members.c.member_id)
+        .where(named, members.c.state == PROVISIONAL)
+        .order_by(*MEMBER_KEY)
         .with_for_update(key_share=True)
     )
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def member_ids(connection: Connection, program_id: str, ids: Sequence[str]) -> set[str]:
-    """Return which of these ids are members of the programme."""
-    query = select(members.c.member_id).where(
-        members.c.program_id == program_id, members.c.member_id.in_(ids)
-    )
-    return set(connection.execute(query).scalars())
+def member_keys(connection: Connection, keys: Sequence[MemberKey]) -> set[MemberKey]:
+    """Return which of these keys are members."""
+    query = select(*MEMBER_KEY).where(among(connection, MEMBER_KEY, keys))
+    return {(program_id, member_id) for program_id, member_id in connection.execute(query)}
 
 
-def lock_members(connection: Connection, program_id: str, ids: Sequence[str]) -> dict[str, Row]:
-    """Return these members by id, locked in the order of their keys."""
+def lock_members(connection: Connection, keys: Sequence[MemberKey]) -> Sequence[Any]:
+    """Return those of these members that there are, locked: the key and the sums of points."""
+    sums = (members.c.points_balance, members.c.points_issued, members.c.points_redeemed)
     query = (
-        select(members)
-        .where(members.c.program_id == program_id, members.c.member_id.in_(set(ids)))
-        .order_by(members.c.program_id, members.c.member_id)
+        select(*MEMBER_KEY, *sums)
+        .where(among(connection, MEMBER_KEY, keys))
+        .order_by(*MEMBER_KEY)
         .with_for_update(key_share=True)
     )
-    return {row["member_id"]: dict(row) for row in connection.execute(query).mappings()}
+    return connection.execute(query).all()
 
 
-def set_balances(connection: Connection, program_id: str, balances: dict[str, int]) -> None:
-    """Set the balances of locked members."""
-    rows = [
-        {"program_id": program_id, "member_id": id_, "points_balance": balance}
-        for id_, balance in sorted(balances.items())
-    ]
-    update_rows(connection, members, ["program_id", "member_id"], rows)
-
-
-def open_lots(connection: Connection, program_id: str, member_id: str) -> list[Row]:
-    """Return the lots of a locked member that have points left, the oldest first."""
+def open_lots(connection: Connection, keys: Sequence[MemberKey]) -> Sequence[Any]:
+    """Return the lots of locked members that have points left, the oldest first: the key of the
+    member, the id of the lot, and its points issued and remaining.
+    """
+    key = (lots.c.program_id, lots.c.member_id)
     query = (
-        select(lots)
-        .where(
-            lots.c.program_id == program_id,
-            lots.c.member_id == member_id,
-            lots.c.points_remaining > 0,
-        )
+        select(*key, lots.c.lot_id, lots.c.points_issued, lots.c.points_remaining)
+        .where(among(connection, key, keys), lots.c.points_remaining > 0)
         .order_by(lots.c.create_time, lots.c.lot_id)
     )
-    return [dict(row) for row in connection.execute(query).mappings()]
+    return connection.execute(query).all()
+
+
+def programs_by_id(connection: Connection, ids: Sequence[str]) -> dict[str, Row]:
+    """Return those of these programmes that there are, by id."""
+    named = among(connection, [programs.c.program_id], [(id_,) for id_ in ids])
+    rows = connection.execute(select(programs).where(named)).mappings()
+    return {row["program_id"]: dict(row) for row in rows}
 
 
 def orders_by_external_id(
-    connection: Connection, program_id: str, external_ids: Sequence[str]
-) -> dict[str, Row]:
-    """Return the orders of a programme by those of the external ids that it has."""
-    query = select(orders).where(
-        orders.c.program_id == program_id, orders.c.external_id.in_(external_ids)
-    )
-    return {row["external_id"]: dict(row) for row in connection.execute(query).mappings()}
+    connection: Connection, keys: Sequence[ExternalKey]
+) -> dict[ExternalKey, Row]:
+    """Return those of these orders that there are."""
+    named = among(connection, (orders.c.program_id, orders.c.external_id), keys)
+    rows = connection.execute(select(orders).where(named)).mappings()
+    return {(row["program_id"], row["external_id"]): dict(row) for row in rows}
 
 
 def entries_of(
@@ -129,7 +139,8 @@ def entries_of(
     wanted = [tuple(row[name] for name in names) for row in transactions]
     found: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
     if wanted:
-        query = select(table).where(tuple_(*key).in_(wanted)).order_by(*key, table.c.ordinal)
+        mine = among(connection, key, wanted)
+        query = select(table).where(mine).order_by(*key, table.c.ordinal)
         for row in connection.execute(query).mappings():
             found[row["program_id"], row["member_id"], row["ledger_transaction_id"]].append(
                 dict(row)
@@ -160,16 +171,6 @@ def _parts(expression: Any) -> tuple[Any, Any]:
 
 def _whole(parts: int, rest: int) -> int:
     return parts * PART + rest
-
-
-def points_of_member(connection: Connection, program_id: str, member_id: str) -> PointsSums:
-    """Return the sums of a member's transactions."""
-    table = ledger_transactions
-    query = select(
-        _big(func.sum(case((table.c.kind == Kind.AWARD, table.c.points), else_=0))),
-        _big(func.sum(case((table.c.kind == Kind.SPEND, table.c.points), else_=0))),
-    ).where(table.c.program_id == program_id, table.c.member_id == member_id)
-    return PointsSums(*connection.execute(query).one())
 
 
 def points_of_program(connection: Connection, program_id: str) -> PointsSums:
@@ -271,17 +272,19 @@ def records_of_members(
     rows: list[Row] = [dict(row) for row in connection.execute(query).mappings()]
     ids = [row["member_id"] for row in rows]
 
-    def of_members(table: Any) -> dict[str, list[Row]]:
+    def where(table: Any, column: Any, values: Sequence[str]) -> dict[str, list[Row]]:
         found: dict[str, list[Row]] = defaultdict(list)
-        mine = and_(table.c.program_id == program_id, table.c.member_id.in_(ids))
+        named = among(connection, [column], [(value,) for value in values])
+        mine = and_(table.c.program_id == program_id, named)
         for row in connection.execute(select(table).where(mine)).mappings():
             found[row["member_id"]].append(dict(row))
         return found
 
     return MemberRecords(
         rows,
-        lots=of_members(lots),
-        transactions=of_members(ledger_transactions),
-        entries=of_members(ledger_entries),
-        orders=of_members(orders),
+        lots=where(lots, lots.c.member_id, ids),
+        transactions=where(ledger_transactions, ledger_transactions.c.member_id, ids),
+        entries=where(ledger_entries, ledger_entries.c.member_id, ids),
+        # By whom they name, for which there is an index.
+        orders=where(orders, orders.c.contact, [row["contact"] for row in rows]),
     )

@@ -1,11 +1,13 @@
 """The declared resources of the loyalty service."""
 
 from services.chassis import codecs
+from services.chassis.filter_sql import Scalar
 from services.chassis.finding import Filterable, Index, by_name, related, scalars
 from services.chassis.resource import Resource
 from services.chassis.rows import Row
 from services.loyalty import checks
 from services.loyalty.amounts import amount_codec, earn_rate_codec
+from services.loyalty.rules.ledger import Kind
 from services.loyalty.schema import (
     ledger_transactions,
     lots,
@@ -27,7 +29,8 @@ def _line_rows(order: orders_pb2.Order) -> list[Row]:
     ]
 
 
-def _member_name(row: Row) -> str:
+def member_name(row: Row) -> str:
+    """Return the name of the member that a row belongs to."""
     return f"programs/{row['program_id']}/members/{row['member_id']}"
 
 
@@ -37,7 +40,7 @@ def order_name(row: Row) -> str:
 
 
 def _issuer_name(row: Row) -> str:
-    return f"{_member_name(row)}/ledgerTransactions/{row['ledger_transaction_id']}"
+    return f"{member_name(row)}/ledgerTransactions/{row['ledger_transaction_id']}"
 
 
 PROGRAM: Resource[programs_pb2.Program] = Resource(
@@ -70,6 +73,18 @@ MEMBER: Resource[members_pb2.Member] = Resource(
     orders=("create_time", "update_time", "points_balance"),
 )
 
+# The sums of a member's points, under a name of their own.
+BALANCE: Resource[ledger_pb2.Balance] = Resource(
+    message=ledger_pb2.Balance,
+    table=members,
+    columns={
+        "points_balance": codecs.plain(members.c.points_balance),
+        "points_issued": codecs.plain(members.c.points_issued),
+        "points_redeemed": codecs.plain(members.c.points_redeemed),
+    },
+    parent=PROGRAM,
+)
+
 ORDER: Resource[orders_pb2.Order] = Resource(
     message=orders_pb2.Order,
     table=orders,
@@ -80,7 +95,7 @@ ORDER: Resource[orders_pb2.Order] = Resource(
         "lines": codecs.json(orders.c.lines),
         "payments": codecs.json(orders.c.payments),
         "total": amount_codec(orders.c.total_minor, orders.c.currency_code),
-        "member": codecs.computed(orders.c.program_id, orders.c.member_id, value=_member_name),
+        "member": codecs.computed(orders.c.program_id, orders.c.member_id, value=member_name),
         "points_earned": codecs.plain(orders.c.points_earned),
     },
     parent=PROGRAM,
@@ -125,6 +140,13 @@ LEDGER_TRANSACTION: Resource[ledger_pb2.LedgerTransaction] = Resource(
     parent=MEMBER,
     filters={
         **by_name(ledger_pb2.LedgerTransaction, ledger_transactions),
-        **scalars(ledger_transactions, "kind", "points", "reason", "create_time"),
+        **scalars(ledger_transactions, "kind", "reason", "create_time"),
+        # One index serves two: a programme's transactions lie by their kinds, and then points.
+        "points": Filterable(
+            Scalar(
+                ledger_transactions.c.points,
+                beside=ledger_transactions.c.kind.in_([kind.value for kind in Kind]),
+            )
+        ),
     },
 )

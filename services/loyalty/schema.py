@@ -11,6 +11,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     UniqueConstraint,
+    text,
 )
 
 from services.chassis.rows import Json, Text, UtcTime
@@ -74,6 +75,10 @@ members = Table(
     Column("state", Integer, nullable=False),
     # The sum of the member's available entries, kept beside them; VerifyLedger compares.
     Column("points_balance", BigInteger, nullable=False),
+    # The sums of what the member was ever awarded and ever spent, kept and compared likewise.
+    # With a default for replicas that do not know of them yet while a new release is rolled out.
+    Column("points_issued", BigInteger, nullable=False, server_default=text("0")),
+    Column("points_redeemed", BigInteger, nullable=False, server_default=text("0")),
     ForeignKeyConstraint(["program_id"], ["programs.program_id"]),
     Index(None, "contact", "program_id"),
     Index(None, "program_id", "create_time", "member_id"),
@@ -116,7 +121,6 @@ orders = Table(
     UniqueConstraint("program_id", "external_id"),
     ForeignKeyConstraint(MEMBER_KEY, ["members.program_id", "members.member_id"]),
     Index(None, "contact", "order_time", "program_id", "order_id"),
-    Index(None, "program_id", "member_id", "order_time"),
     Index(None, "program_id", "order_time", "order_id"),
     Index(None, "order_time", "program_id", "order_id"),
     Index(None, "program_id", "create_time", "order_id"),
@@ -172,17 +176,12 @@ ledger_transactions = Table(
         "ix_ledger_transactions_program_time",
         *("program_id", "create_time", "member_id", "ledger_transaction_id"),
     ),
-    Index(
-        "ix_ledger_transactions_member_time",
-        *("program_id", "member_id", "create_time", "ledger_transaction_id"),
-    ),
-    # Of one contact, in whatever programme.
+    # Of one contact, in one programme or in any.
     Index(
         "ix_ledger_transactions_contact_time",
         *("member_id", "create_time", "program_id", "ledger_transaction_id"),
     ),
     Index(None, "program_id", "kind", "points"),
-    Index(None, "program_id", "points"),
     Index(None, "program_id", "reason"),
 )
 ledger_entries = Table(
@@ -203,7 +202,6 @@ ledger_entries = Table(
             "ledger_transactions.ledger_transaction_id",
         ],
     ),
-    Index(None, "program_id", "account"),
 )
 lots = Table(
     "lots",
@@ -218,5 +216,10 @@ lots = Table(
     Column("ledger_transaction_id", Text, nullable=False),
     ForeignKeyConstraint(MEMBER_KEY, ["members.program_id", "members.member_id"]),
     Index(None, "program_id", "member_id", "create_time", "lot_id"),
-    Index(None, "program_id", "member_id", "points_remaining"),
+    Index(
+        "ix_lots_open",
+        *("program_id", "member_id", "create_time", "lot_id"),
+        postgresql_where=Column("points_remaining") > 0,
+        sqlite_where=Column("points_remaining") > 0,
+    ),
 )

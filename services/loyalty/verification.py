@@ -68,7 +68,10 @@ def _verify_member(
         for row in records.lots[id_]
     ]
     bought = [ledger.Order(row["order_id"], row["points_earned"]) for row in records.orders[id_]]
-    found = ledger.violations(id_, member["points_balance"], held, transactions, bought)
+    kept = ledger.Member(
+        id_, member["points_balance"], member["points_issued"], member["points_redeemed"]
+    )
+    found = ledger.violations(kept, held, transactions, bought)
     response.members_checked += 1
     response.ledger_transactions_checked += len(transactions)
     response.entries_checked += len(records.entries[id_])

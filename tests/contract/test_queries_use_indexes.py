@@ -1,5 +1,6 @@
 """Whatever a List filters or orders by, an index serves, on both databases."""
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -147,7 +148,7 @@ def test_an_index_serves_a_filter(
 def column_of(binding: Binding) -> Any:
     """Return the column that is compared, of a key the first."""
     match binding:
-        case Scalar(column):
+        case Scalar(column=column):
             return column
         case Key(columns):
             return columns[0]
@@ -179,6 +180,44 @@ def test_an_index_serves_an_order_from_any_page_on(
     assert not reads_a_whole_table(found), found
     assert not re.search(r"TEMP B-TREE|\bSort\b", found), found
     assert searches_by(found, order.partition(" ")[0]), found
+
+
+@pytest.mark.parametrize("way", ["", " desc"])
+def test_the_index_of_a_contact_serves_the_transactions_of_a_member(
+    connections: dict[str, Connection], way: str
+) -> None:
+    resource, connection = RESOURCES["ledger_transaction"], connections["loyalty"]
+    query = PageQuery(parent=("x0", "x0"), order_by=f"create_time{way}", page_size=1)
+    token = page(connection, resource, query, KEY).next_page_token
+    assert token
+    further = dataclasses.replace(query, page_token=token)
+    found = plan(connection, lambda: page(connection, resource, further, KEY))
+    assert "ix_ledger_transactions_contact_time" in found, found
+    assert searches_by(found, "create_time"), found
+    # SQLite sorts those of one moment.
+    assert not re.search(r"TEMP B-TREE(?! FOR RIGHT PART)|\bSort\b", found), found
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("way", ["", " desc"])
+@pytest.mark.parametrize("order", ["create_time", "display_name"])
+def test_an_index_gives_the_contacts_of_a_label_in_their_order(
+    connections: dict[str, Connection], order: str, way: str, is_first: bool
+) -> None:
+    connection, contact = connections["contacts"], RESOURCES["contact"]
+    labels = contact.indexes[0].table
+    of_one_label = [a_row(labels, n) | {"key": "k", "value": "v"} for n in range(ROWS)]
+    connection.execute(labels.insert(), of_one_label)
+    asked = 'owner >= "" AND labels.k = "v" AND kind != COMPANY'
+    query = PageQuery(filter=asked, order_by=order + way, page_size=5, show_deleted=True)
+    token = "" if is_first else page(connection, contact, query, KEY).next_page_token
+    assert is_first or token
+    wanted = dataclasses.replace(query, page_token=token)
+    found = plan(connection, lambda: page(connection, contact, wanted, KEY))
+    connection.rollback()
+    assert not reads_a_whole_table(found), found
+    assert not re.search(r"TEMP B-TREE|\bSort\b", found), found
+    assert f"ix_contact_labels_key_value_{order}_contact_id" in found, found
 
 
 @pytest.mark.parametrize("is_first", [True, False])

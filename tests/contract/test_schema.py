@@ -18,7 +18,7 @@ from sqlalchemy.pool import NullPool
 import services
 from services.chassis.contract import SERVICES
 from services.chassis.migrate import migrate
-from services.loyalty.schema import ledger_entries, ledger_transactions
+from services.loyalty.schema import ledger_entries, ledger_transactions, members, programs
 from tests.conftest import DATABASES
 from tests.contract.resources import a_row
 from tests.harness.postgres import Postgres
@@ -153,6 +153,32 @@ def test_text_is_compared_by_code_point(
     assert columns
     for table, column in columns:
         assert collation(connection, table, column) == "C", f"{table}.{column}"
+
+
+@pytest.mark.parametrize("service", ["loyalty"])
+def test_the_sums_of_points_are_filled_for_the_members_there_are(
+    service: str, connection: Connection
+) -> None:
+    upgrade(connection, service, "0002")
+    present = MetaData()
+    present.reflect(connection)
+    connection.rollback()
+    member, posted = present.tables["members"], present.tables["ledger_transactions"]
+    movements = [("x0", 1, 10), ("x0", 1, 5), ("x0", 2, 4), ("x1", 1, 3)]
+    with connection.begin():
+        connection.execute(present.tables["programs"].insert(), a_row(programs, 0))
+        common = a_row(member, 0)
+        ids = ("x0", "x1", "x2")
+        connection.execute(member.insert(), [common | {"member_id": id_} for id_ in ids])
+        rows = [
+            a_row(posted, n) | {"member_id": id_, "kind": kind, "points": points}
+            for n, (id_, kind, points) in enumerate(movements)
+        ]
+        connection.execute(posted.insert(), rows)
+    upgrade(connection, service, "head")
+    query = select(members.c.member_id, members.c.points_issued, members.c.points_redeemed)
+    found = [tuple(row) for row in connection.execute(query.order_by(members.c.member_id))]
+    assert found == [("x0", 15, 4), ("x1", 3, 0), ("x2", 0, 0)]
 
 
 @pytest.mark.parametrize("service", ["loyalty"])

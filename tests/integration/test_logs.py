@@ -24,6 +24,7 @@ import vafa
 from services.chassis.contract import SERVICES
 from tests.harness.factories import a_published_survey, answer
 from tests.harness.suite import RunningSuite
+from tests.harness.waiting import until
 from vafa.contacts.v1 import contacts_pb2, interactions_pb2
 from vafa.feedback.v1 import responses_pb2
 from vafa.gateway.v1 import customers_pb2
@@ -358,9 +359,12 @@ def test_a_newline_in_what_a_caller_sends_begins_no_line(suite: RunningSuite) ->
         with suppress(vafa.VafaError):
             client.contacts.GetContact(contacts_pb2.GetContactRequest(name=evil))
     assert contact.owner == evil
-    by_evil = [line for line in lines_of(suite, "contacts") if line.get("principal") == subject]
-    assert len(by_evil) == 5
-    assert all(line["event"] == "rpc" for line in by_evil)
+
+    def by_evil() -> list[Line]:
+        return [line for line in lines_of(suite, "contacts") if line.get("principal") == subject]
+
+    until(lambda: len(by_evil()) >= 5)
+    assert [line["event"] for line in by_evil()] == ["rpc"] * 5
     # No line was begun inside another, whatever a reader takes for the end of a line.
     for line in suite.log("contacts").splitlines():
         assert line.startswith("{") or FROM_GRPC.match(line)

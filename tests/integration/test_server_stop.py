@@ -3,6 +3,7 @@
 import signal
 import socket
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -87,6 +88,17 @@ class TestStop:
             assert in_flight.result(timeout=5).name
         assert alone.exit_code() == 0
         assert '"event": "stopped"' in alone.log("contacts")
+
+    def test_the_line_of_every_call_is_written_before_the_end(self, alone: ContactsAlone) -> None:
+        alone.start("contacts")
+        subject = str(uuid.uuid4())
+        with alone.client(subject=subject) as client:
+            for _ in range(20):
+                client.contacts.ListContacts(contacts_pb2.ListContactsRequest())
+            alone.signal("contacts", signal.SIGTERM)
+        assert alone.exit_code() == 0
+        lines = [line for line in log_lines(alone) if line.get("principal") == subject]
+        assert [line["method"] for line in lines] == ["ListContacts"] * 20
 
     def test_no_call_fails_while_one_of_two_replicas_is_restarted(
         self, tmp_path: Path, postgres: Postgres

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
+import phonenumbers
 import pytest
+from email_validator import EmailNotValidError, validate_email
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -181,3 +183,45 @@ def test_email_addresses_are_compared_without_case(one: str, other: str) -> None
 )
 def test_email_addresses_of_different_mailboxes_stay_apart(one: str, other: str) -> None:
     assert email_key(normalise_email(one)) != email_key(normalise_email(other))
+
+
+def with_a_space(number: str) -> str:
+    """Return a number in a form that must be read as people write numbers."""
+    return f"+ {number[1:]}"
+
+
+@given(st.from_regex(r"\+[1-9][0-9]{7,14}", fullmatch=True))
+def test_a_number_in_e164_form_is_judged_as_in_any_other(number: str) -> None:
+    assert refusal_of(normalise_phone, number) == refusal_of(normalise_phone, with_a_space(number))
+    if not refusal_of(normalise_phone, number):
+        assert normalise_phone(number) == normalise_phone(with_a_space(number))
+
+
+@pytest.mark.parametrize("code", phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
+def test_a_number_of_any_country_is_judged_alike_in_e164_form(code: int) -> None:
+    for length in range(8, 16):
+        for begin in ("", "0", "00", "1", "2", "06", "8", "810", "9"):
+            number = "+" + f"{code}{begin}".ljust(length, "3")
+            spaced = with_a_space(number)
+            assert refusal_of(normalise_phone, number) == refusal_of(normalise_phone, spaced)
+            if not refusal_of(normalise_phone, number):
+                assert normalise_phone(number) == normalise_phone(spaced)
+
+
+LOCAL = st.from_regex(r"[a-zA-Z0-9._+-]{1,70}|info|INFO", fullmatch=True)
+SOUND_DOMAINS = ["example.org", "EXAMPLE.org", "gmail.com", "xn--mnchen-3ya.de", "münchen.de"]
+OTHER_DOMAINS = ["localhost", "a.test", "example.c0m1", "a..b", "-a.de", "a-.de", "ab--c.de"]
+OTHER_DOMAINS += ["1.2.3.4", "x" * 250, ".".join(["x" * 60] * 4) + ".org"]
+DOMAINS = st.sampled_from(SOUND_DOMAINS + OTHER_DOMAINS) | st.from_regex(
+    r"[a-z0-9.-]{1,30}", fullmatch=True
+)
+
+
+@given(LOCAL, DOMAINS)
+def test_an_address_is_judged_as_the_library_judges_it(local: str, domain: str) -> None:
+    try:
+        judged = validate_email(f"{local}@{domain}", check_deliverability=False).normalized
+    except EmailNotValidError:
+        assert refusal_of(normalise_email, f"{local}@{domain}")
+    else:
+        assert normalise_email(f"{local}@{domain}") == judged

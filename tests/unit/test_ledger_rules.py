@@ -17,6 +17,7 @@ from services.loyalty.rules.ledger import (
     Kind,
     LedgerCorrupt,
     Lot,
+    Member,
     Order,
     Posting,
     Transaction,
@@ -28,6 +29,7 @@ from services.loyalty.rules.ledger import (
 from vafa.loyalty.v1 import ledger_pb2
 
 MEMBER = "ada"
+NO_POINTS = Member(MEMBER, 0, 0, 0)
 
 
 @dataclass
@@ -53,7 +55,7 @@ class Purse:
 class Ledger:
     """What is kept of one member, as the verification is given it."""
 
-    points_balance: int = 0
+    member: Member = NO_POINTS
     lots: tuple[Lot, ...] = ()
     transactions: tuple[Transaction, ...] = ()
     orders: tuple[Order, ...] = ()
@@ -67,15 +69,26 @@ class Ledger:
             entries=posting.entries,
             order=order.id if order else None,
         )
-        return Ledger(
+        awarded = posting.kind is Kind.AWARD
+        member = Member(
+            MEMBER,
             posting.balance_after,
+            self.member.points_issued + (posting.points if awarded else 0),
+            self.member.points_redeemed + (0 if awarded else posting.points),
+        )
+        return Ledger(
+            member,
             tuple(kept.values()),
             (*self.transactions, transaction),
             (*self.orders, order) if order else self.orders,
         )
 
+    @property
+    def points_balance(self) -> int:
+        return self.member.points_balance
+
     def violations(self) -> list[Violation]:
-        return violations(MEMBER, self.points_balance, self.lots, self.transactions, self.orders)
+        return violations(self.member, self.lots, self.transactions, self.orders)
 
 
 @dataclass(frozen=True)
@@ -298,8 +311,14 @@ class Corruption:
 
 def corruptions_by_one_number(ledger: Ledger, change: Callable[[int], int]) -> list[Corruption]:
     """Every ledger that differs from this one in one number, as `change` changes it."""
+    member = ledger.member
     seeded = [
-        Corruption(replace(ledger, points_balance=change(ledger.points_balance)), "member", MEMBER)
+        Corruption(replace(ledger, member=wrong_member), "member", MEMBER)
+        for wrong_member in (
+            replace(member, points_balance=change(member.points_balance)),
+            replace(member, points_issued=change(member.points_issued)),
+            replace(member, points_redeemed=change(member.points_redeemed)),
+        )
     ]
     for at, lot in enumerate(ledger.lots):
         for wrong_lot in (
@@ -349,19 +368,39 @@ HONEST = (
 FIRST, SECOND, SPENT = HONEST.transactions
 
 
+HONEST_MEMBER = Member(MEMBER, points_balance=30, points_issued=150, points_redeemed=120)
+
+
+def with_member(member: Member) -> Ledger:
+    return replace(HONEST, member=member)
+
+
 def with_transactions(*transactions: Transaction) -> Ledger:
     return replace(HONEST, transactions=transactions)
 
 
 def test_the_ledger_that_the_faults_are_seeded_in_is_right() -> None:
     assert HONEST.violations() == []
+    assert HONEST.member == HONEST_MEMBER
     assert HONEST.lots == (Lot("first", 100, 0), Lot("second", 50, 30))
 
 
 def test_a_balance_that_is_off_differs_from_its_entries_and_from_its_lots() -> None:
-    assert replace(HONEST, points_balance=31).violations() == [
+    assert with_member(replace(HONEST_MEMBER, points_balance=31)).violations() == [
         Violation(Invariant.BALANCE_IS_SUM_OF_ENTRIES, "member", MEMBER, 30, 31),
         Violation(Invariant.BALANCE_IS_SUM_OF_LOTS, "member", MEMBER, 30, 31),
+    ]
+
+
+def test_an_issue_that_is_off_differs_from_the_entries_that_issued() -> None:
+    assert with_member(replace(HONEST_MEMBER, points_issued=149)).violations() == [
+        Violation(Invariant.ISSUED_IS_SUM_OF_ENTRIES, "member", MEMBER, 150, 149)
+    ]
+
+
+def test_a_redemption_that_is_off_differs_from_the_entries_that_redeemed() -> None:
+    assert with_member(replace(HONEST_MEMBER, points_redeemed=121)).violations() == [
+        Violation(Invariant.REDEEMED_IS_SUM_OF_ENTRIES, "member", MEMBER, 120, 121)
     ]
 
 
@@ -420,6 +459,7 @@ def test_a_transaction_that_is_lost_is_found_in_lots_order_and_balance() -> None
         Violation(Invariant.LOT_WITHIN_ISSUE, "lot", "first", 0, 100),
         Violation(Invariant.ORDER_IS_POSTED_ONCE, "order", "earned", 100, 0),
         Violation(Invariant.BALANCE_IS_SUM_OF_ENTRIES, "member", MEMBER, -70, 30),
+        Violation(Invariant.ISSUED_IS_SUM_OF_ENTRIES, "member", MEMBER, 50, 150),
     ]
 
 
@@ -594,6 +634,9 @@ def test_a_transaction_dropped_from_any_ledger_is_found(
     at = data.draw(st.integers(0, len(ledger.transactions) - 1))
     rest = ledger.transactions[:at] + ledger.transactions[at + 1 :]
     found = invariants_by_resource(replace(ledger, transactions=rest).violations())
+    awarded = ledger.transactions[at].kind is Kind.AWARD
+    of_kind = Invariant[f"{'ISSUED' if awarded else 'REDEEMED'}_IS_SUM_OF_ENTRIES"]
+    assert (of_kind, "member", MEMBER) in found
     assert (Invariant.BALANCE_IS_SUM_OF_ENTRIES, "member", MEMBER) in found
     for lot in {entry.lot for entry in ledger.transactions[at].entries if entry.lot}:
         assert (Invariant.LOT_IS_SUM_OF_ENTRIES, "lot", lot) in found

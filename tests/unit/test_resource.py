@@ -209,8 +209,9 @@ def test_a_message_comes_back_from_its_table_as_it_was(resource: Resource[Any]) 
         assert back.uid == row["uid"]
         # What callers do not set is told as it stands in the row.
         for name, codec in resource.codecs.items():
-            if codec.write is not None:
-                told = codec.write(back, name)
+            if codec.writer is not None:
+                told: dict[str, Any] = {}
+                codec.writer(back.DESCRIPTOR.fields_by_name[name])(back, told)
                 assert told == {column: row[column] for column in told}
 
     with database(resource.table) as connection:

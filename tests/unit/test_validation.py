@@ -18,7 +18,7 @@ Create = contacts_pb2.CreateContactRequest
 def fields_of(request: Message) -> list[str]:
     """Return the paths of the fields for which a request is refused; none if it is not."""
     try:
-        validation.check(request, request.SerializeToString())
+        validation.checker(type(request))(request, request.SerializeToString())
     except errors.InvalidField as refusal:
         return [field for field, _ in refusal.violations]
     return []
@@ -135,8 +135,9 @@ def test_a_number_that_json_does_not_have_is_refused(number: float) -> None:
 
 def test_a_refusal_of_a_thousand_fields_is_short_enough_to_travel() -> None:
     requests = [Create(contact=Contact(display_name="")) for _ in range(1000)]
+    check = validation.checker(contacts_pb2.BatchCreateContactsRequest)
     with pytest.raises(errors.InvalidField) as refused:
-        validation.check(contacts_pb2.BatchCreateContactsRequest(requests=requests), b"")
+        check(contacts_pb2.BatchCreateContactsRequest(requests=requests), b"")
     assert len(refused.value.violations) == 1000
     assert refused.value.message.startswith("1000 fields, requests[0].contact.display_name: ")
     assert refused.value.to_status().ByteSize() < 5000
@@ -145,6 +146,6 @@ def test_a_refusal_of_a_thousand_fields_is_short_enough_to_travel() -> None:
 def test_a_refusal_that_quotes_a_caller_quotes_the_beginning() -> None:
     request = Create(contact=Contact(display_name="Ada", labels={"گ" * 100_000: "x"}))
     with pytest.raises(errors.InvalidField) as refused:
-        validation.check(request, b"")
+        validation.checker(Create)(request, b"")
     assert refused.value.message.startswith("contact.labels[گگگ")
     assert refused.value.to_status().ByteSize() < 5000

@@ -10,33 +10,34 @@ import re
 import sys
 import unicodedata
 
+_REMEMBERED_CHARACTERS = 20_000  # more than all names of a business hold
 _PART_LENGTH = 64  # in characters, of the longest row of the index
 
 _WORD = re.compile(r"\w[^ ]*")  # a word may hold vowel signs, but does not begin with one
 
 # One letter, typed on different keyboards or kept from Arabic spelling.
-_SAME_LETTERS = str.maketrans(
-    {
-        "\u0671": "\u0627",  # alef wasla: alef
-        "\u0643": "\u06a9",  # Arabic kaf: Persian kaf
-        "\u064a": "\u06cc",  # Arabic yeh: Persian yeh
-        "\u0649": "\u06cc",  # alef maksura
-        "\u0629": "\u0647",  # teh marbuta: heh
-        "\u06c3": "\u0647",  # teh marbuta goal
-        "\u06d5": "\u0647",  # ae, to which heh with yeh above decomposes
-        "\u06c1": "\u0647",  # heh goal
-        "\u06be": "\u0647",  # heh doachashmee
-        "\u0131": "i",  # dotless i: its capital is I, so without this case would matter
-    }
-)
+_SAME_LETTERS = {
+    "\u0671": "\u0627",  # alef wasla: alef
+    "\u0643": "\u06a9",  # Arabic kaf: Persian kaf
+    "\u064a": "\u06cc",  # Arabic yeh: Persian yeh
+    "\u0649": "\u06cc",  # alef maksura
+    "\u0629": "\u0647",  # teh marbuta: heh
+    "\u06c3": "\u0647",  # teh marbuta goal
+    "\u06d5": "\u0647",  # ae, to which heh with yeh above decomposes
+    "\u06c1": "\u0647",  # heh goal
+    "\u06be": "\u0647",  # heh doachashmee
+    "\u0131": "i",  # dotless i: its capital is I, so without this case would matter
+}
 
 # Letters and marks that spellings of one name have or lack.
-_LEFT_OUT = re.compile(
-    "["
+_LEFT_OUT = frozenset(
     "\u0621\u0674"  # hamza on the line, high hamza
     "\u0640"  # kashida
-    "\u034f\ufe00-\ufe0f\U000e0100-\U000e01ef"  # grapheme joiner, variation selectors
-    "]"
+    "\u034f"  # grapheme joiner
+).union(
+    # Variation selectors.
+    map(chr, range(0xFE00, 0xFE10)),
+    map(chr, range(0xE0100, 0xE01F0)),
 )
 
 
@@ -49,15 +50,29 @@ def _is_accent(character: str) -> bool:
 
 
 def _fold_character(character: str) -> str:
-    category = unicodedata.category(character)
+    letter = _SAME_LETTERS.get(character, character)
+    category = unicodedata.category(letter)
     # Cf holds the zero-width (non-)joiners and the bidirectional controls.
-    if category in {"Cf", "Me"} or _is_accent(character):
+    if letter in _LEFT_OUT or category in {"Cf", "Me"} or _is_accent(letter):
         return ""
-    if character.isdecimal():
-        return str(unicodedata.decimal(character))
-    if character.isalnum() or category.startswith("M"):
-        return character
+    if letter.isdecimal():
+        return str(unicodedata.decimal(letter))
+    if letter.isalnum() or category.startswith("M"):
+        return letter
     return " "
+
+
+class _Folded(dict[int, str]):
+    """What each character folds to, found out when it is first met."""
+
+    def __missing__(self, code: int) -> str:
+        folded = _fold_character(chr(code))
+        if len(self) < _REMEMBERED_CHARACTERS:
+            self[code] = folded
+        return folded
+
+
+_FOLDED = _Folded()
 
 
 def fold(text: str) -> str:
@@ -69,8 +84,7 @@ def fold(text: str) -> str:
     zero-width non-joiner joins them. The result is decomposed, and folds to itself.
     """
     caseless = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    letters = _LEFT_OUT.sub("", caseless).translate(_SAME_LETTERS)
-    folded = "".join(map(_fold_character, letters))
+    folded = caseless.translate(_FOLDED)
     # Once more, since marks may have come together that were apart.
     return " ".join(_WORD.findall(unicodedata.normalize("NFKD", folded)))
 

@@ -35,6 +35,8 @@ class Invariant(IntEnum):
     LOT_WITHIN_ISSUE = 5
     ORDER_IS_POSTED_ONCE = 6
     TRANSACTION_MATCHES_KIND = 7
+    ISSUED_IS_SUM_OF_ENTRIES = 8
+    REDEEMED_IS_SUM_OF_ENTRIES = 9
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,16 @@ class Order:
 
     id: str
     points_earned: int
+
+
+@dataclass(frozen=True)
+class Member:
+    """What is kept of a member: the balance, and all points ever awarded and ever spent."""
+
+    id: str
+    points_balance: int
+    points_issued: int
+    points_redeemed: int
 
 
 @dataclass(frozen=True)
@@ -176,8 +188,7 @@ def spend(points_balance: int, lots: Sequence[Lot], points: int) -> Posting:
 
 
 def violations(
-    member: str,
-    points_balance: int,
+    member: Member,
     lots: Sequence[Lot],
     transactions: Sequence[Transaction],
     orders: Sequence[Order],
@@ -190,7 +201,7 @@ def violations(
         *(found for each in transactions for found in _in_transaction(each)),
         *_in_lots(lots, transactions),
         *_in_orders(orders, transactions),
-        *_in_balance(member, points_balance, lots, transactions),
+        *_in_sums(member, lots, transactions),
     ]
 
 
@@ -277,22 +288,27 @@ def _in_orders(orders: Iterable[Order], transactions: Iterable[Transaction]) -> 
                 yield Violation(Invariant.ORDER_IS_POSTED_ONCE, "order", order_id, expected, found)
 
 
-def _in_balance(
-    member: str,
-    points_balance: int,
-    lots: Iterable[Lot],
-    transactions: Iterable[Transaction],
+def _in_sums(
+    member: Member, lots: Iterable[Lot], transactions: Iterable[Transaction]
 ) -> Iterator[Violation]:
-    of_entries = sum(
-        entry.points
-        for transaction in transactions
-        for entry in transaction.entries
-        if entry.account is Account.AVAILABLE
-    )
+    of_accounts: Counter[Account] = Counter()
+    for transaction in transactions:
+        for entry in transaction.entries:
+            of_accounts[entry.account] += entry.points
     of_lots = sum(lot.points_remaining for lot in lots)
-    for invariant, expected in (
-        (Invariant.BALANCE_IS_SUM_OF_ENTRIES, of_entries),
-        (Invariant.BALANCE_IS_SUM_OF_LOTS, of_lots),
+    for invariant, expected, found in (
+        (
+            Invariant.BALANCE_IS_SUM_OF_ENTRIES,
+            of_accounts[Account.AVAILABLE],
+            member.points_balance,
+        ),
+        (Invariant.BALANCE_IS_SUM_OF_LOTS, of_lots, member.points_balance),
+        (Invariant.ISSUED_IS_SUM_OF_ENTRIES, -of_accounts[Account.ISSUED], member.points_issued),
+        (
+            Invariant.REDEEMED_IS_SUM_OF_ENTRIES,
+            of_accounts[Account.REDEEMED],
+            member.points_redeemed,
+        ),
     ):
-        if points_balance != expected:
-            yield Violation(invariant, "member", member, expected, points_balance)
+        if found != expected:
+            yield Violation(invariant, "member", member.id, expected, found)

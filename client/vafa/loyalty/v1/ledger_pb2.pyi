@@ -679,6 +679,10 @@ class LedgerViolation(_message.Message):
         """The moved points of a transaction are those of its entries, in the accounts of its
         kind.
         """
+        INVARIANT_ISSUED_IS_SUM_OF_ENTRIES: LedgerViolation._Invariant.ValueType  # 8
+        """What a member was ever awarded is the sum of the member's entries of ACCOUNT_ISSUED."""
+        INVARIANT_REDEEMED_IS_SUM_OF_ENTRIES: LedgerViolation._Invariant.ValueType  # 9
+        """What a member ever spent is the sum of the member's entries of ACCOUNT_REDEEMED."""
 
     class Invariant(_Invariant, metaclass=_InvariantEnumTypeWrapper):
         """What ought to hold."""
@@ -701,6 +705,10 @@ class LedgerViolation(_message.Message):
     """The moved points of a transaction are those of its entries, in the accounts of its
     kind.
     """
+    INVARIANT_ISSUED_IS_SUM_OF_ENTRIES: LedgerViolation.Invariant.ValueType  # 8
+    """What a member was ever awarded is the sum of the member's entries of ACCOUNT_ISSUED."""
+    INVARIANT_REDEEMED_IS_SUM_OF_ENTRIES: LedgerViolation.Invariant.ValueType  # 9
+    """What a member ever spent is the sum of the member's entries of ACCOUNT_REDEEMED."""
 
     INVARIANT_FIELD_NUMBER: _builtins.int
     RESOURCE_FIELD_NUMBER: _builtins.int
