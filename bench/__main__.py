@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import calls, edge, feed
+from bench import calls, chain, edge, feed
 from bench.figures import table_of
 from bench.machine import described
 from bench.references import TpcB, echo
@@ -27,7 +27,7 @@ TITLE = (
 
 def main() -> None:
     """Run the suites, measure, print each table as soon as it is there."""
-    console = Console(width=150)
+    console = Console(width=160)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         postgres = Postgres(fsync=True)
         postgres.start()
@@ -48,6 +48,7 @@ def main() -> None:
         console.print(table_of(TITLE, figures))
         console.print(edge.report(found))
         console.print(feed.report(postgres))
+        console.print(chain.report(Path(folder) / "chain"))
     if any(figure.failed for figure in figures):
         sys.exit("calls failed")
 

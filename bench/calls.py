@@ -37,7 +37,7 @@ AWARD_POINTS = Work(
     lambda s: requests.award_points(s.filled.members),
 )
 AWARD_TO_TEN = Work(
-    "AwardPoints, 10 members",
+    "AwardPoints to 10",
     f"{LEDGER_SERVICE}/AwardPoints",
     lambda s: requests.award_points(s.hot_members),
 )
@@ -51,9 +51,9 @@ RECORD_ORDER = Work(
     "/vafa.loyalty.v1.OrderService/RecordOrder",
     lambda s: requests.record_order(s.filled.contacts),
 )
-# 500 postings a call, and no more calls than are written at a time.
+# 500 postings a call, which are what is counted; no more calls than are written at a time.
 BATCH_AWARD_POINTS = Work(
-    "BatchAwardPoints, postings",
+    "BatchAwardPoints",
     f"{LEDGER_SERVICE}/BatchAwardPoints",
     lambda s: requests.batch_award_points(s.filled.members, BATCH),
     in_flight=4,
@@ -129,7 +129,7 @@ def writes_of_two(site: Site, tpcb: TpcB) -> list[Figure]:
 
 
 def _hot(database: str, wanted: float | None, where: str = "") -> Figure:
-    return Figure(f"{AWARD_TO_TEN.name}{where}", database, "10,000 members", wanted)
+    return Figure(f"{AWARD_TO_TEN.name}{where}", database, "to 10,000", wanted)
 
 
 def imports(sites: Mapping[str, Site], postgres: Postgres) -> list[Figure]:

@@ -9,7 +9,7 @@ import psycopg
 from sqlalchemy import Column, Connection, Dialect, select, text
 
 from services.chassis.engines import as_database_error
-from services.chassis.rows import Condition, among_keys
+from services.chassis.statements import Condition, among_keys
 
 
 @dataclass(frozen=True)

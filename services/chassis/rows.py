@@ -1,39 +1,35 @@
 """Types and statements that are the same on SQLite and PostgreSQL."""
 
-import functools
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
     Dialect,
-    FromClause,
     Integer,
     String,
     Table,
     TextClause,
-    any_,
     bindparam,
-    cast,
     func,
-    literal_column,
     select,
     text,
-    tuple_,
     types,
 )
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.types import NullType
+from sqlalchemy.dialects import postgresql
 
-from services.chassis.arrays import Write, array_of
+from services.chassis.statements import (
+    among_keys,
+    insert_statement,
+    joined_statement,
+    update_statement,
+)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-KEY_OF = "key_of_"
 # A row as it is read or to be written, by the names of its columns.
 Row = Mapping[Any, Any]
 
@@ -102,11 +98,9 @@ def among(
     """
     condition = among_keys(connection.dialect, tuple(columns))
     # Unique, since there may be another such condition in the same statement.
+    given = condition.parameters(keys).items()
     return text(condition.text).bindparams(
-        *(
-            bindparam(name, value, String, unique=True)
-            for name, value in condition.parameters(keys).items()
-        )
+        *(bindparam(name, value, String, unique=True) for name, value in given)
     )
 
 
@@ -129,7 +123,7 @@ def keep_statistics(connection: Connection, table: str, *columns: str) -> None:
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Insert the rows, which are alike in shape, in their order; does nothing for none."""
     if rows:
-        insert = _insert(connection.dialect, table, tuple(rows[0]))
+        insert = insert_statement(connection.dialect, table, tuple(rows[0]))
         connection.exec_driver_sql(insert.text, insert.parameters(rows))
 
 
@@ -145,7 +139,7 @@ def insert_new_rows(
         return []
     names = [column.name for column in returning]
     rows = sorted(rows, key=lambda row: [row[name] for name in names])
-    insert = _insert(connection.dialect, table, tuple(rows[0]), tuple(returning))
+    insert = insert_statement(connection.dialect, table, tuple(rows[0]), tuple(returning))
     given = insert.parameters(rows)
     if insert.arrays:
         return list(connection.exec_driver_sql(insert.text, given).mappings())
@@ -167,7 +161,7 @@ def update_rows(
     if not rows:
         return
     _require_different(table, keys, rows)
-    update = _update(connection.dialect, table, tuple(keys), tuple(rows[0]))
+    update = update_statement(connection.dialect, table, tuple(keys), tuple(rows[0]))
     connection.exec_driver_sql(update.text, update.parameters(rows))
 
 
@@ -195,7 +189,7 @@ def write_together(connection: Connection, sets: Iterable[RowSet]) -> None:
                 insert_rows(connection, one.table, one.rows)
         return
     shape = tuple((one.table, one.keys, tuple(one.rows[0])) for one in sets)
-    statement = _together(connection.dialect, shape)
+    statement = joined_statement(connection.dialect, shape)
     parameters: dict[str, Any] = {}
     for n, (one, part) in enumerate(zip(sets, statement.parts, strict=True)):
         if one.keys:
@@ -208,145 +202,3 @@ def write_together(connection: Connection, sets: Iterable[RowSet]) -> None:
 def _require_different(table: Table, keys: Sequence[str], rows: Sequence[Row]) -> None:
     if len({tuple([row[key] for key in keys]) for row in rows}) < len(rows):
         raise ValueError(f"two updates of one row of {table.name}")
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A condition on keys, which PostgreSQL takes as an array for each column, SQLite as JSON."""
-
-    text: str
-    writes: Sequence[Write]
-
-    def parameters(self, keys: Sequence[tuple[Any, ...]]) -> dict[str, str]:
-        """Return the keys as the driver takes them."""
-        if not self.writes:
-            return {"keys_0": json.dumps(keys)}
-        columns = zip(*keys, strict=True) if keys else [()] * len(self.writes)
-        return {
-            f"keys_{n}": write(column)
-            for n, (write, column) in enumerate(zip(self.writes, columns, strict=True))
-        }
-
-
-@dataclass(frozen=True)
-class _Statement:
-    """A statement over a set of rows, whose text does not depend on how many there are.
-
-    PostgreSQL takes an array for each column, and SQLite row after row.
-    """
-
-    text: str
-    arrays: Sequence[tuple[str, Write]] = ()
-    columns: Sequence[tuple[str, Callable[[Any], Any] | None]] = ()
-
-    def parameters(self, rows: Sequence[Row]) -> Any:
-        """Return the rows as the driver takes them."""
-        if self.arrays:
-            return {name: write([row[name] for row in rows]) for name, write in self.arrays}
-        return [
-            tuple([process(row[name]) if process else row[name] for name, process in self.columns])
-            for row in rows
-        ]
-
-
-@functools.cache
-def among_keys(dialect: Dialect, columns: tuple[Column[Any], ...]) -> Condition:
-    """Return the condition that the columns are one of the keys that it is given."""
-    row: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
-    places = range(len(columns))
-    # As text() has its parameters.
-    dialect_class: Any = type(dialect)
-    named = dialect_class(paramstyle="named")
-    if dialect.name == "sqlite":
-        key = func.json_each(bindparam("keys_0")).table_valued("value", name="given").c.value
-        parts = [func.json_extract(key, literal_column(f"'$[{n}]'")) for n in places]
-        one_of = row.in_(select(*parts))
-        return Condition(str(one_of.compile(dialect=named)), ())
-    arrays = [array_of(column.type, dialect) for column in columns]
-    given = [
-        cast(bindparam(f"keys_{n}", type_=NullType()), array.type) for n, array in enumerate(arrays)
-    ]
-    if len(columns) == 1:
-        one_of = row == any_(given[0])
-    else:
-        names = [column.name for column in columns]
-        keys = func.unnest(*given).table_valued(*names, name="given").render_derived()
-        one_of = row.in_(select(keys))
-    return Condition(str(one_of.compile(dialect=named)), [array.write for array in arrays])
-
-
-@functools.cache
-def _insert(
-    dialect: Dialect,
-    table: Table,
-    names: tuple[str, ...],
-    returning: tuple[Column[Any], ...] = (),
-) -> _Statement:
-    if dialect.name == "sqlite":
-        row_insert = sqlite.insert(table)
-        if returning:
-            row_insert = row_insert.on_conflict_do_nothing()
-        return _for_each_row(table, row_insert.compile(dialect=dialect, column_keys=names))
-    given, arrays = _given(dialect, table, names)
-    insert: Any = postgresql.insert(table).from_select(names, select(given))
-    if returning:
-        insert = insert.on_conflict_do_nothing().returning(*returning)
-    return _Statement(str(insert.compile(dialect=dialect)), arrays)
-
-
-@functools.cache
-def _update(
-    dialect: Dialect, table: Table, keys: tuple[str, ...], names: tuple[str, ...]
-) -> _Statement:
-    others = [name for name in names if name not in keys]
-    update = table.update()
-    if dialect.name == "sqlite":
-        for key in keys:
-            update = update.where(table.c[key] == bindparam(f"{KEY_OF}{key}"))
-        update = update.values({name: bindparam(name) for name in others})
-        return _for_each_row(table, update.compile(dialect=dialect))
-    given, arrays = _given(dialect, table, names)
-    for key in keys:
-        update = update.where(table.c[key] == given.c[key])
-    update = update.values({name: given.c[name] for name in others})
-    return _Statement(str(update.compile(dialect=dialect)), arrays)
-
-
-class _Together(NamedTuple):
-    """Several statements as one, whose parameters bear the number of their part."""
-
-    text: str
-    parts: Sequence[_Statement]
-
-
-@functools.cache
-def _together(
-    dialect: Dialect, shape: tuple[tuple[Table, tuple[str, ...], tuple[str, ...]], ...]
-) -> _Together:
-    parts = [
-        _update(dialect, table, keys, names) if keys else _insert(dialect, table, names)
-        for table, keys, names in shape
-    ]
-    texts = [
-        f"set_{n} AS ({part.text.replace('%(', f'%(set_{n}_')})" for n, part in enumerate(parts)
-    ]
-    return _Together(f"WITH {', '.join(texts)} SELECT 1", parts)
-
-
-def _given(
-    dialect: Dialect, table: Table, names: Sequence[str]
-) -> tuple[FromClause, list[tuple[str, Write]]]:
-    """Return the rows that arrays under these names hold, and how the arrays are written."""
-    arrays = {name: array_of(table.c[name].type, dialect) for name in names}
-    given = [cast(bindparam(name, type_=NullType()), array.type) for name, array in arrays.items()]
-    rows = func.unnest(*given).table_valued(*names, name="given").render_derived()
-    return rows, [(name, array.write) for name, array in arrays.items()]
-
-
-def _for_each_row(table: Table, compiled: Any) -> _Statement:
-    columns: list[tuple[str, Callable[[Any], Any] | None]] = []
-    for parameter in compiled.positiontup:
-        name = parameter.removeprefix(KEY_OF)
-        kind = table.c[name].type.dialect_impl(compiled.dialect)
-        columns.append((name, kind.bind_processor(compiled.dialect)))
-    return _Statement(str(compiled), columns=columns)

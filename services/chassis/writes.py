@@ -57,8 +57,10 @@ class Writes:
 
         Later values of the same row win, also those of later commands of a group.
         """
-        rows = self.updated.setdefault((table, tuple(key)), {})
-        rows.setdefault(tuple(key.values()), {}).update(values)
+        # In one order, so that a row is found again however its key is given.
+        names = tuple(sorted(key))
+        rows = self.updated.setdefault((table, names), {})
+        rows.setdefault(tuple([key[name] for name in names]), {}).update(values)
 
     def changed(
         self,

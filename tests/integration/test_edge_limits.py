@@ -99,6 +99,25 @@ def test_a_public_method_is_counted_by_address(strict: Edge) -> None:
     assert call(strict, "joan", as_json=True) == (True, "")
 
 
+def test_callers_take_nothing_from_what_the_edge_answers_by_itself(suite: RunningSuite) -> None:
+    with Edge(suite, {"callers": {"requests_per_second_answered_here": 1}}) as edge:
+        assert {call(edge, "ada", as_json=n % 2 == 0) for n in range(20)} == {(True, "")}
+
+
+def test_a_public_method_is_counted_for_each_address_apart(strict: Edge) -> None:
+    host, _, port = strict.address.partition(":")
+
+    def status(address: str) -> int:
+        """Ask from an address of this machine for the keys."""
+        source = (address, 0)
+        with closing(http.client.HTTPConnection(host, int(port), 5, source)) as connection:
+            connection.request("GET", "/.well-known/jwks.json")
+            return connection.getresponse().status
+
+    assert 429 in [status("127.0.0.2") for _ in range(40)]
+    assert [status("127.0.0.3") for _ in range(CALLS_PER_SECOND)] == [200] * CALLS_PER_SECOND
+
+
 def test_connections_beyond_the_limit_are_closed(strict: Edge) -> None:
     host, _, port = strict.address.partition(":")
     # Those of the test before count until Envoy has seen that they are closed.

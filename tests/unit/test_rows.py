@@ -25,6 +25,7 @@ from sqlalchemy.pool import NullPool
 
 from services.chassis.rows import (
     Json,
+    RowSet,
     Serial,
     Text,
     UtcTime,
@@ -32,6 +33,7 @@ from services.chassis.rows import (
     insert_new_rows,
     insert_rows,
     update_rows,
+    write_together,
 )
 
 metadata = MetaData()
@@ -221,6 +223,36 @@ def test_two_updates_of_one_row_are_a_defect(engine: Engine) -> None:
         with pytest.raises(ValueError, match="two updates of one row of things"):
             update_rows(connection, things, ["key"], changes)
         assert connection.execute(select(things.c.count)).scalar_one() == 0
+
+
+def test_rows_of_different_shapes_are_a_defect_and_lose_nothing_silently(engine: Engine) -> None:
+    rows = [{"key": "a"}, {"key": "b", "words": "lost"}]
+    with engine.begin() as connection, pytest.raises(ValueError, match="different shapes"):
+        insert_rows(connection, things, rows)
+
+
+def test_sets_of_several_tables_are_written_together(engine: Engine) -> None:
+    with engine.begin() as connection:
+        insert_rows(connection, things, [{"key": "a", "count": 1}, {"key": "b", "count": 2}])
+        sets = [
+            RowSet(places, [{"town": "%(town)s", "number": n, "value": "v"} for n in range(3)]),
+            RowSet(things, [], ("key",)),
+            RowSet(things, [{"key": "b", "count": 5}, {"key": "a", "count": None}], ("key",)),
+        ]
+        write_together(connection, sets)
+        found = connection.execute(select(places.c.town, places.c.number)).all()
+        assert sorted(tuple(row) for row in found) == [("%(town)s", n) for n in range(3)]
+        changed = connection.execute(select(things.c.key, things.c.count)).all()
+        assert {row[0]: row[1] for row in changed} == {"a": None, "b": 5}
+
+
+def test_two_updates_of_one_row_among_sets_are_a_defect(engine: Engine) -> None:
+    sets = [
+        RowSet(places, [{"town": "a", "number": 1, "value": "v"}]),
+        RowSet(things, [{"key": "a", "count": 1}, {"key": "a", "count": 2}], ("key",)),
+    ]
+    with engine.begin() as connection, pytest.raises(ValueError, match="two updates of one row"):
+        write_together(connection, sets)
 
 
 def test_a_row_is_updated_by_a_key_of_several_columns(engine: Engine) -> None:

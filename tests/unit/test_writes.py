@@ -129,6 +129,18 @@ def test_a_group_comes_to_what_its_commands_come_to_one_by_one(
         assert rows_of(connection, books) == rows_of(naive, books)
 
 
+def test_a_row_is_one_in_whatever_order_its_key_is_given(libraries: Sequence[Engine]) -> None:
+    with visited(libraries[0]) as connection:
+        connection.execute(insert(books), a_book(("a", 1)))
+        first, second = Writes(NOW, None), Writes(NOW, None)
+        first.update(books, {"zone": "a", "book": 1}, {"pages": 5})
+        second.update(books, {"book": 1, "zone": "a"}, {"reader": "ada"})
+        assert list(first.updated) == list(second.updated)
+        written(connection, [first, second])
+        [row] = rows_of(connection, books)
+        assert (row.pages, row.reader) == (5, "ada")
+
+
 @settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 9), max_size=3), max_size=5))
 def test_events_and_audit_have_the_order_of_the_commands(

@@ -135,6 +135,8 @@ def _limits(values: Callers) -> Config:
         "filter_enabled": everything,
         "filter_enforced": everything,
         "max_dynamic_descriptors": values.remembered,
+        # By default whoever has a bucket of its own takes from the one of all the others too.
+        "always_consume_default_token_bucket": False,
         "rate_limited_as_resource_exhausted": True,
     }
 
