@@ -25,7 +25,7 @@ from bench.filling import Filled, fill
 from bench.load import Answers
 from bench.machine import described
 from bench.peers.serving import COMMANDS, Peer, serving
-from bench.peers.venv import PeersMissing, python
+from bench.peers.venv import PACKAGES, PeersMissing, python
 from bench.processes import family_cpu_seconds
 from bench.requests import chance
 from bench.runs import IN_FLIGHT, Run, run
@@ -126,19 +126,19 @@ class Compared:
             )
 
 
-def compared(site: Site, peers: list[Peer], processes: int) -> list[Compared]:
-    """Measure all works with so many processes at each, in turn."""
+def compared(site: Site, peers: list[Peer], filled: Filled, processes: int) -> list[Compared]:
+    """Measure all works with so many processes at each, in turn; the peers by rows of their own."""
     found = [Compared(work.name, processes) for work in WORKS]
     for one, work in zip(found, WORKS, strict=True):
         replicas = [work.service, f"{work.service}-2"][:processes]
         run(site, work, WARM_UP_SECONDS, replicas)
         for peer in peers:
-            at_peer(peer, site.filled, work.name, WARM_UP_SECONDS)
+            at_peer(peer, filled, work.name, WARM_UP_SECONDS)
         for _ in range(PAIRS):
             ours = Figures.of_run(run(site, work, SECONDS, replicas))
             one.rounds.setdefault(OURS, []).append(ours)
             for peer in peers:
-                theirs = at_peer(peer, site.filled, work.name, SECONDS)
+                theirs = at_peer(peer, filled, work.name, SECONDS)
                 one.rounds.setdefault(peer.name, []).append(theirs)
     return found
 
@@ -154,7 +154,7 @@ def measure(interpreter: Path) -> tuple[list[str], Table]:
         urls = {name: postgres.create(f"peers_{name}") for name in ("contacts", "loyalty")}
         for service, url in urls.items():
             migrate(service, url)
-        fill(urls, contacts=CONTACTS, entries=ENTRIES)
+        filled = fill(urls, contacts=CONTACTS, entries=ENTRIES)
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             site = stack.enter_context(sites(folder, postgres, POSTGRESQL))[POSTGRESQL]
@@ -168,7 +168,7 @@ def measure(interpreter: Path) -> tuple[list[str], Table]:
                     ]
                     if processes == 2:
                         site.suite.start(*SECOND)
-                    for one in compared(site, peers, processes):
+                    for one in compared(site, peers, filled, processes):
                         one.add_to(table)
         return described(postgres), table
     finally:
@@ -183,7 +183,7 @@ def main() -> None:
         sys.exit(f"skipped: the peers cannot be installed from PyPI: {error}")
     lines, table = measure(interpreter)
     console = Console(width=120)
-    for line in lines:
+    for line in (*lines, ", ".join(PACKAGES.read_text().split())):
         console.print(line, highlight=False)
     console.print(table)
 
