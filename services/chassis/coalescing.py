@@ -10,19 +10,18 @@ from services.chassis import errors
 
 M = TypeVar("M", bound=Message)
 LARGEST_READ = 100
-# One is read while the next comes together; two keep the database busy meanwhile.
-READS_AT_ONCE = 2
 
 
 class Coalescer(Generic[M]):
     """Gets messages by their names. A get joins a read that has not been sent yet, never one
-    that has: it sees all that was committed before it was asked for.
+    that has: it sees all that was committed before it was asked for. One read is out at a time:
+    two would overlap, but be of half as many names each, and cost more than they save.
     """
 
     def __init__(self, read: Callable[[Sequence[str]], Awaitable[Mapping[str, M]]]) -> None:
         self._read = read
         self._waiting: dict[str, list[asyncio.Future[M]]] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] | None = None
 
     async def get(self, name: str) -> M:
         """Return what bears the name, shared with others who ask for it: it must not be changed.
@@ -31,24 +30,27 @@ class Coalescer(Generic[M]):
         """
         future: asyncio.Future[M] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(name, []).append(future)
-        if len(self._running) < READS_AT_ONCE:
+        if self._task is None:
             # The task begins in the next turn of the loop, with all who ask in this one.
-            task = asyncio.create_task(self._serve())
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._task = asyncio.create_task(self._serve())
         return await future
 
     async def _serve(self) -> None:
-        while asked := self._next():
-            try:
-                found = await self._read(list(asked))
-            except Exception as error:
-                outcomes: Mapping[str, M | Exception] = dict.fromkeys(asked, error)
-            else:
-                outcomes = {name: found.get(name, errors.ResourceNotFound(name)) for name in asked}
-            for name, futures in asked.items():
-                for future in futures:
-                    _tell(future, outcomes[name])
+        try:
+            while asked := self._next():
+                try:
+                    found = await self._read(list(asked))
+                except Exception as error:
+                    outcomes: Mapping[str, M | Exception] = dict.fromkeys(asked, error)
+                else:
+                    outcomes = {
+                        name: found.get(name, errors.ResourceNotFound(name)) for name in asked
+                    }
+                for name, futures in asked.items():
+                    for future in futures:
+                        _tell(future, outcomes[name])
+        finally:
+            self._task = None
 
     def _next(self) -> dict[str, list[asyncio.Future[M]]]:
         taken: dict[str, list[asyncio.Future[M]]] = {}

@@ -11,7 +11,8 @@ from sqlalchemy import make_url
 
 from tests.harness.postgres import Postgres
 
-ENTRY = re.compile(rb"LOG:  duration: [0-9.]+ ms  plan:\n((?:\t.*\n)+)")
+# Others on the same server may have plans logged too, though not as JSON.
+ENTRY = re.compile(rb"LOG:  duration: [0-9.]+ ms  plan:\n(\t\{\n(?:\t.*\n)+)")
 SETTINGS = (
     "session_preload_libraries = 'auto_explain'",
     "auto_explain.log_min_duration = 0",

@@ -20,6 +20,7 @@ from tests.conftest import database_urls
 from tests.harness.factories import euros
 from tests.harness.postgres import Postgres
 from tests.harness.suite import RunningSuite
+from tests.harness.waiting import until
 from vafa.contacts.v1 import contacts_pb2
 from vafa.events.v1 import events_pb2
 from vafa.loyalty.v1 import ledger_pb2, orders_pb2
@@ -122,7 +123,10 @@ def test_what_is_written_afterwards_is_told_of_alike(
     before = _events(suite, events_pb2.Cursor())
     with suite.client() as client:
         _write_all(client, filled)
-        after = _events(suite, events_pb2.Cursor(epoch=before[0], position=before[1][-1].position))
+    end = events_pb2.Cursor(epoch=before[0], position=before[1][-1].position)
+    # They get their positions after they are committed.
+    until(lambda: {event.type for event in _events(suite, end)[1]} >= set(TOLD_OF))
+    after = _events(suite, end)
     positions = [event.position for event in before[1] + after[1]]
     assert positions == list(range(positions[0], positions[-1] + 1))
     for type_ in TOLD_OF:
